@@ -1,0 +1,1 @@
+"""Scoring of outputs against labelled pictures, benchmarks and attacks."""

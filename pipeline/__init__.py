@@ -1,0 +1,1 @@
+"""The batch job: a bucket of photographs in, a bucket of anonymised photographs out."""

@@ -1,0 +1,1 @@
+"""JPEG structure: segments, metadata, coding."""

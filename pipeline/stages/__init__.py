@@ -1,0 +1,1 @@
+"""The steps one image takes; plain callables without any engine inside."""

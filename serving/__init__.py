@@ -1,0 +1,1 @@
+"""Everything about models at inference time: pixels in, scored candidates out."""
