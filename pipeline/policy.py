@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from pipeline.errors import ConfigurationError
 from serving.geometry import Label
 
+DEFAULT_POLICY = "default"
 Share = Annotated[float, Field(ge=0, le=1)]
 MetadataItem = Literal["gps", "time", "heading", "gpano", "camera", "icc"]
 

@@ -1,0 +1,45 @@
+# streetblur: `make demo` and `make test` need only Python 3.11, pip, make and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INPUT ?=
+OUTPUT ?= demo/output
+
+.PHONY: setup demo test lint nightly bench lock clean
+
+setup: $(VENV)/.installed  ## the environment in .venv/, with .venv/bin/streetblur
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+	  { echo "streetblur needs Python 3.11 to 3.13; name one with: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup  ## blur real photographs (or INPUT=folder) into demo/output and show where they are
+	$(BIN)/python -m evaluation.demo run $(if $(INPUT),--input '$(INPUT)') --output '$(OUTPUT)'
+
+lint: $(VENV)/.installed-dev  ## style, types, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint  ## lint and all tests but the nightly ones
+	$(BIN)/python -m pytest -m "not nightly"
+
+nightly: $(VENV)/.installed-dev  ## the long suites: 20 kill rounds, all of dev, fuzz
+	$(BIN)/python -m pytest -m nightly -rs --timeout 7200
+
+bench: $(VENV)/.installed-dev  ## engine overhead, printed as a ratio
+	$(BIN)/python -m evaluation.benchmarks.engine_overhead
+
+lock: $(VENV)/.installed-dev  ## write the versions of this environment into constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+
+clean:  ## remove what the targets above made
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

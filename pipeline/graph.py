@@ -1,0 +1,301 @@
+"""The Ray Data graph: the one place that knows Ray Data.
+
+::
+
+    items -> Fetch/decode (CPU tasks) -> Detect (actors) -> Decide/redact/publish (CPU tasks) -> rows
+
+The three steps stay separate operators: the CPU steps ask for another share of a core than the
+actors, so Ray does not fuse them into the actors (a test asserts the plan). Errors of one image are
+rows, never exceptions; ``max_errored_blocks`` stays 0 but for the search after a crash.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources, TaskPoolStrategy
+
+from pipeline.engine import EngineCrashed, OutcomeDict
+from pipeline.errors import StreetblurError
+from pipeline.records import OUTCOME_SCHEMA, WorkItem
+from pipeline.stages.build import StageConfig, detect_chain, fetch_chain, publish_chain, start
+from pipeline.stages.envelope import Envelope, outcome_of
+from serving.errors import ServingError
+
+log = logging.getLogger(__name__)
+
+UNIT_ROWS = 8
+"""Images a block: small enough that a few hundred images spread over all workers."""
+CPU_SHARE = 0.5
+MAX_RESTARTS = 4
+MAX_RETRIES = 3
+_ENVELOPE_SCHEMA = pa.schema(
+    [("envelope", pa.binary()), ("data", pa.large_binary()), ("pixels", pa.large_binary())]
+)
+_ROW_SCHEMA = OUTCOME_SCHEMA.append(pa.field("shard", pa.int32()))
+
+
+class RayEngine:
+    """Runs the stages on a Ray cluster: a private one, or the one at ``address``.
+
+    Args:
+        config: the stages.
+        workers: detector actors at most.
+        address: a running cluster; None starts a private one on this machine.
+        stall_timeout_s: seconds without any outcome after which the run is given up.
+    """
+
+    def __init__(
+        self, config: StageConfig, *, workers: int, address: str | None, stall_timeout_s: float
+    ) -> None:
+        self._config = config
+        self._workers = workers
+        self._stall_timeout_s = stall_timeout_s
+        self._owned = connect(workers, address)
+
+    def run(
+        self, items: Iterable[WorkItem], *, searching: bool = False
+    ) -> Iterator[OutcomeDict]:
+        """One outcome row for each item, in any order.
+
+        With ``searching``, one image a block, and a block whose worker keeps dying is given up:
+        an image that kills its workers loses only its own row.
+        """
+        blocks = list(_blocks(items, 1 if searching else UNIT_ROWS))
+        if not blocks:
+            return
+        set_context(tolerate_lost_blocks=searching)
+        dataset = build_graph(blocks, self._config, self._workers)
+        yield from _drain(dataset, self._stall_timeout_s)
+
+    def close(self) -> None:
+        """Stop the private cluster, if there is one."""
+        if self._owned and ray.is_initialized():
+            ray.shutdown()
+
+
+def default_workers() -> int:
+    """One detector actor a core."""
+    return max(1, os.cpu_count() or 1)
+
+
+def connect(workers: int, address: str | None) -> bool:
+    """Start or join a cluster; True when it is ours to stop."""
+    if ray.is_initialized():
+        return False
+    if address is not None:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return False
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(
+        num_cpus=workers + max(1, workers),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _temp_dir=None,
+    )
+    return True
+
+
+def set_context(*, tolerate_lost_blocks: bool) -> None:
+    """Ray Data settings of this process: quiet, bounded, strict."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.max_errored_blocks = -1 if tolerate_lost_blocks else 0
+    context.execution_options.preserve_order = False
+    context.execution_options.resource_limits = ExecutionResources.inf()
+
+
+def build_graph(blocks: list[pa.Table], config: StageConfig, workers: int) -> Dataset:
+    """The dataset of outcome rows for ``blocks`` of envelopes."""
+    share = {"num_cpus": CPU_SHARE, "max_retries": MAX_RETRIES}
+    return (
+        ray.data.from_arrow(blocks)
+        .map_batches(
+            _FetchBatch(config),
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            compute=TaskPoolStrategy(),
+            **share,
+        )
+        .map_batches(
+            DetectBatch,
+            fn_constructor_args=(config,),
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            compute=ActorPoolStrategy(min_size=1, max_size=workers),
+            num_cpus=1,
+            max_restarts=MAX_RESTARTS,
+            max_task_retries=MAX_RETRIES,
+        )
+        .map_batches(
+            _PublishBatch(config),
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            compute=TaskPoolStrategy(),
+            **share,
+        )
+    )
+
+
+class _FetchBatch:
+    def __init__(self, config: StageConfig) -> None:
+        self._config = config
+        self.__name__ = "FetchDecode"
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        yield from _each(table, fetch_chain(self._config))
+
+
+class DetectBatch:
+    """The actor: holds the models and, for a moment, the pixels."""
+
+    def __init__(self, config: StageConfig) -> None:
+        self._chain = detect_chain(config)
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        """Envelopes with pixels in, with candidates out; one table an image."""
+        yield from _each(table, self._chain)
+
+
+class _PublishBatch:
+    def __init__(self, config: StageConfig) -> None:
+        self._config = config
+        self.__name__ = "DecideRedactPublish"
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        chain = publish_chain(self._config)
+        rows = []
+        for envelope in _unpack(table):
+            done = outcome_of(
+                chain(envelope),
+                policy_digest=self._config.policy_digest,
+                models=self._config.models,
+            )
+            rows.append({**done.as_row(), "shard": done.shard})
+        return pa.Table.from_pylist(rows, schema=_ROW_SCHEMA)
+
+
+def _each(table: pa.Table, chain: Callable[[Envelope], Envelope]) -> Iterator[pa.Table]:
+    for envelope in _unpack(table):
+        yield _pack([chain(envelope)])
+
+
+def _blocks(items: Iterable[WorkItem], unit: int) -> Iterator[pa.Table]:
+    buffer: list[Envelope] = []
+    for item in items:
+        buffer.append(start(item))
+        if len(buffer) == unit:
+            yield _pack(buffer)
+            buffer = []
+    if buffer:
+        yield _pack(buffer)
+
+
+def _pack(envelopes: list[Envelope]) -> pa.Table:
+    """Envelopes as an Arrow table; bytes and pixels in columns of their own, not pickled."""
+    heads = [
+        pickle.dumps((e.item, e.info, *(getattr(e, name) for name in _CARRIED))) for e in envelopes
+    ]
+    pixels = [None if e.pixels is None else memoryview(e.pixels).cast("B") for e in envelopes]
+    return pa.table(
+        [
+            pa.array(heads, pa.binary()),
+            pa.array([e.data for e in envelopes], pa.large_binary()),
+            pa.array(pixels, pa.large_binary()),
+        ],
+        schema=_ENVELOPE_SCHEMA,
+    )
+
+
+_CARRIED = (
+    "candidates",
+    "peaks",
+    "decisions",
+    "obscured_share",
+    "published",
+    "ending",
+    "notes",
+    "milliseconds",
+)
+
+
+def _unpack(table: pa.Table) -> Iterator[Envelope]:
+    for number in range(table.num_rows):
+        item, info, *rest = pickle.loads(table["envelope"][number].as_py())  # noqa: S301 - our own
+        data = table["data"][number].as_py()
+        buffer = table["pixels"][number].as_buffer()
+        pixels = None
+        if buffer is not None and info is not None:
+            width, height = info.upright_size
+            pixels = np.frombuffer(buffer, np.uint8).reshape(height, width, 3)
+        yield Envelope(
+            item, data, info, pixels, **dict(zip(_CARRIED, rest, strict=True))
+        )
+
+
+_END = object()
+
+
+def _drain(dataset: Dataset, stall_timeout_s: float) -> Iterator[OutcomeDict]:
+    """Rows of ``dataset`` as they come; a watched thread pulls them."""
+    rows: queue.Queue[Any] = queue.Queue(maxsize=64)
+    stopped = threading.Event()
+
+    def pull() -> None:
+        try:
+            for batch in dataset.iter_batches(
+                batch_size=None, batch_format="pyarrow", prefetch_batches=1
+            ):
+                while not stopped.is_set():
+                    try:
+                        rows.put(batch, timeout=0.5)
+                        break
+                    except queue.Full:
+                        continue
+                if stopped.is_set():
+                    return
+            rows.put(_END)
+        except BaseException as error:  # handed over to the consuming thread
+            rows.put(error)
+
+    thread = threading.Thread(target=pull, name="ray-outcomes", daemon=True)
+    thread.start()
+    try:
+        while True:
+            try:
+                item = rows.get(timeout=stall_timeout_s)
+            except queue.Empty:
+                raise EngineCrashed(f"no outcome for {stall_timeout_s:.0f} s") from None
+            if item is _END:
+                return
+            if isinstance(item, BaseException):
+                raise _translated(item) from item
+            yield from item.to_pylist()
+    finally:
+        stopped.set()
+
+
+def _translated(error: BaseException) -> BaseException:
+    """Our own errors as they were raised in the worker; all else is a crash of the engine."""
+    seen: BaseException | None = error
+    while seen is not None:
+        cause = getattr(seen, "cause", None)
+        for candidate in (seen, cause):
+            if isinstance(candidate, StreetblurError | ServingError):
+                return candidate
+        seen = seen.__cause__ or (cause if isinstance(cause, BaseException) else None)
+    return EngineCrashed(f"{type(error).__name__}: {str(error).strip().splitlines()[-1][:300]}")

@@ -1,0 +1,100 @@
+"""Images that may kill their process run alone, each in a child of its own (invariant 7)."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Connection
+
+from pipeline.engine import OutcomeDict, whole_chain
+from pipeline.records import WorkItem
+from pipeline.stages.build import StageConfig
+from pipeline.stages.envelope import Envelope, outcome_of
+
+ATTEMPTS = 2
+"""A process may also die for reasons of the machine: one death is no proof against the image."""
+
+
+def run_isolated(
+    items: Iterable[WorkItem], config: StageConfig, timeout_s: float
+) -> Iterator[OutcomeDict]:
+    """One outcome row for each item; one that kills or stalls its process twice is quarantined.
+
+    Args:
+        items: the suspects.
+        config: the stages.
+        timeout_s: seconds one image may take; the first one in a process also loads the models.
+    """
+    child: _Child | None = None
+    try:
+        for item in items:
+            row: OutcomeDict | None = None
+            reason = "kills_worker"
+            for _ in range(ATTEMPTS):
+                child = child or _Child(config)
+                row, reason = child.process(item, timeout_s)
+                if row is not None:
+                    break
+                child.stop()
+                child = None
+            yield row if row is not None else _quarantined(item, config, reason, timeout_s)
+    finally:
+        if child is not None:
+            child.stop()
+
+
+class _Child:
+    def __init__(self, config: StageConfig) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, config), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def process(self, item: WorkItem, timeout_s: float) -> tuple[OutcomeDict | None, str]:
+        """The outcome row, or None and why there is none."""
+        try:
+            self._pipe.send(item)
+            if not self._pipe.poll(timeout_s):
+                return None, "stalls_worker"
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            return None, "kills_worker"
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer, ""
+
+    def stop(self) -> None:
+        self._pipe.close()
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(pipe: Connection, config: StageConfig) -> None:
+    try:
+        process = whole_chain(config)
+    except Exception as error:  # handed to the parent, which raises it
+        pipe.send(error)
+        return
+    while True:
+        try:
+            item = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send(process(item))
+        except Exception as error:  # handed to the parent, which raises it
+            pipe.send(error)
+
+
+def _quarantined(
+    item: WorkItem, config: StageConfig, reason: str, timeout_s: float
+) -> OutcomeDict:
+    what = (
+        f"processing took more than {timeout_s:.0f} s"
+        if reason == "stalls_worker"
+        else "the process that worked on this image died"
+    )
+    envelope = Envelope(item).ended("quarantined", reason, f"{what}, {ATTEMPTS} times, alone")
+    done = outcome_of(envelope, policy_digest=config.policy_digest, models=config.models)
+    return {**done.as_row(), "shard": done.shard}

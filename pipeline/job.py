@@ -1,0 +1,232 @@
+"""JobSpec (what to do) and the records of a job in its workspace."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from pipeline.errors import ConfigurationError
+from pipeline.policy import PrivacyPolicy, describe_validation
+from pipeline.storage import StorageSettings
+
+WORKSPACE_FOLDER = "_streetblur"
+_JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Limits(BaseModel):
+    """Bounds that keep one bad image from harming the rest.
+
+    Attributes:
+        max_bytes: largest source object that is read.
+        max_pixels: largest picture that is decoded (a decompression bomb stays below in bytes).
+        stall_timeout_s: without any outcome for so long, the engine is stopped and what is left
+            runs image by image in processes of their own.
+        image_timeout_s: time one image may take in such a process.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    max_bytes: Annotated[int, Field(gt=0)] = 256 * 2**20
+    max_pixels: Annotated[int, Field(gt=0)] = 120_000_000
+    stall_timeout_s: Annotated[float, Field(gt=0)] = 900.0
+    image_timeout_s: Annotated[float, Field(gt=0)] = 300.0
+
+
+class JobSpec(BaseSettings):
+    """What to do: read from command line flags, the environment, then a YAML job file.
+
+    Each field can be set by ``STREETBLUR_<FIELD>`` (nested: ``STREETBLUR_STORAGE__ENDPOINT_URL``);
+    a flag wins over the environment, the environment over the file.
+
+    Attributes:
+        input: ``s3://bucket/prefix`` or a folder.
+        output: likewise; must not overlap the input.
+        policy: name of a packaged policy or path of a policy file; by default the one the job had
+            before, and ``default`` for a new job.
+        job: job name; by default made of input, output and date.
+        workspace: where the job keeps its records; by default inside the output.
+        workers: detector actors at most; by default one a core.
+        engine: ``ray`` or ``local`` (same stages, one process).
+        ray_address: address of a running Ray cluster; by default a private one is started.
+        overrides: YAML or JSON file of boxes to blur in any case, by key.
+        allow_unblur: let a rerun of the same source drop boxes that were blurred before.
+        allow_empty: accept a job in which nothing was detected in any image.
+        shard_size: images a shard.
+        wave_images: images a pass of the engine; bounds the driver's memory.
+        metrics_port: serve Prometheus metrics on this loopback port while running.
+        lease_ttl_s: how long a silent holder of the output's lease is waited for.
+        limits: bounds for one image.
+        storage: endpoint, timeouts and retries of the object store.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="STREETBLUR_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+    input: str
+    output: str
+    policy: str | None = None
+    job: str | None = None
+    workspace: str | None = None
+    workers: Annotated[int, Field(ge=1, le=4096)] | None = None
+    engine: Literal["ray", "local"] = "ray"
+    ray_address: str | None = None
+    overrides: str | None = None
+    allow_unblur: bool = False
+    allow_empty: bool = False
+    shard_size: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    wave_images: Annotated[int, Field(ge=1)] = 20_000
+    metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    lease_ttl_s: Annotated[float, Field(gt=0)] = 30.0
+    limits: Limits = Limits()
+    storage: StorageSettings = StorageSettings()
+
+    @property
+    def job_name(self) -> str:
+        """The job's name, given or derived."""
+        return self.job or default_job_name(self.input, self.output)
+
+
+def load_spec(file: Path | None = None, **flags: Any) -> JobSpec:
+    """Build the JobSpec from a YAML ``file`` (if any), the environment and ``flags`` that are set.
+
+    Raises:
+        ConfigurationError: naming file and field.
+    """
+
+    class FileSpec(JobSpec):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls, file))
+
+    if file is not None and not file.is_file():
+        raise ConfigurationError("there is no such job file", where=str(file))
+    try:
+        spec = FileSpec(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigurationError(
+            describe_validation(error.errors()),
+            where=str(file) if file else "job",
+            fix="Give the value as a flag, in the job file, or as STREETBLUR_<FIELD>",
+        ) from error
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise ConfigurationError(
+            f"the job file is not a YAML mapping ({error})", where=str(file)
+        ) from error
+    check_job_name(spec.job_name)
+    return spec
+
+
+def check_job_name(name: str) -> None:
+    """Refuse a job name that would not make one clean folder name.
+
+    Raises:
+        ConfigurationError: the name has other characters than letters, digits and ``._-``.
+    """
+    if not _JOB_NAME.fullmatch(name) or ".." in name or name in {"lease", "tmp"}:
+        raise ConfigurationError(
+            "a job name has letters, digits, '.', '_' and '-' only, at most 100, and starts with a "
+            "letter or digit ('lease' and 'tmp' are taken)",
+            where=f"job {name!r}",
+            fix="Choose another name with --job",
+        )
+
+
+def default_job_name(source: str, output: str, now: datetime | None = None) -> str:
+    """Job name made of input, output and the UTC date, for instance ``photos-1f2e3d4c-2026-11-21``."""
+    day = (now or datetime.now(UTC)).strftime("%Y-%m-%d")
+    digest = hashlib.sha256(f"{source.rstrip('/')}\n{output.rstrip('/')}".encode()).hexdigest()[:8]
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", source.rstrip("/").rsplit("/", 1)[-1]).strip("-")[:40]
+    return f"{slug or 'job'}-{digest}-{day}"
+
+
+class JobRecord(BaseModel):
+    """``job.json``: what a job is, written once."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    format_version: int = 1
+    job: str
+    input: str
+    output: str
+    created: str
+    shard_size: int
+
+
+class ShardEntry(BaseModel):
+    """One shard of a revision: its number, rows and key range."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    shard: int
+    rows: int
+    first_key: str
+    last_key: str
+    bytes: int
+    sha256: str
+
+
+class Revision(BaseModel):
+    """``revisions/NNNN.json``: one listing of the input and the rules in force, written once.
+
+    Attributes:
+        number: 0 for the first listing.
+        epoch: lease epoch of the run that wrote it; names the folder of its manifest.
+        policy: the whole policy, so that the workspace explains itself.
+        models: model name -> ``version:sha256`` as judged.
+        overrides: boxes by key to blur in any case.
+        shard_first: number of the first shard this revision adds.
+        shard_count: how many it adds.
+        added, changed, gone, unchanged: rows against the revision before.
+        not_selected: objects that are no pictures, by suffix, with their number.
+        links: symbolic links that were not followed.
+        inherits: earlier jobs over the same output whose blurred boxes stay blurred.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    number: int
+    epoch: int
+    created: str
+    policy: PrivacyPolicy
+    policy_digest: str
+    models: dict[str, str]
+    redaction_version: int
+    overrides: dict[str, list[tuple[str, int, int, int, int]]] = {}
+    shard_first: int
+    shard_count: int
+    rows: int
+    live_rows: int
+    added: int
+    changed: int
+    gone: int
+    unchanged: int
+    bytes: int
+    not_selected: dict[str, int] = {}
+    links: int = 0
+    inherits: list[str] = []
+
+    def rules_digest(self) -> str:
+        """Digest (16 hex digits) of what judges every image: policy, models, redaction."""
+        content = [self.policy_digest, sorted(self.models.items()), self.redaction_version]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    @property
+    def folder(self) -> str:
+        """Folder of this revision's manifest files, relative to the workspace."""
+        return f"manifest/{self.number:04d}-{self.epoch:08d}"

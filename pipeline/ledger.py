@@ -1,0 +1,379 @@
+"""The workspace of a job: revisions, commits and what follows from them.
+
+Layout below ``<workspace>/<job>/``::
+
+    job.json
+    revisions/0000.json                  written last: it makes the revision valid
+    manifest/0000-<epoch>/000000.parquet shards; index.parquet; superseded.parquet
+    outcomes/000000/0000-<epoch>.parquet one row an image
+    commits/000000/0000-<epoch>.json     created once, names the outcomes; the newest wins
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.errors import LedgerError
+from pipeline.job import JobRecord, Revision, ShardEntry
+from pipeline.manifest import LiveRow, from_parquet, to_parquet
+from pipeline.records import outcomes_table
+from pipeline.storage import NotFound, ObjectStore
+
+OutcomeRow = Mapping[str, Any]
+T = TypeVar("T", bound=BaseModel)
+
+
+class CommitRef(NamedTuple):
+    """Where a commit stands; later revisions and epochs are newer."""
+
+    revision: int
+    attempt: int
+
+    @property
+    def name(self) -> str:
+        """File stem, ``<revision>-<attempt>``."""
+        return f"{self.revision:04d}-{self.attempt:08d}"
+
+
+class Tally(BaseModel):
+    """Counts over outcomes; tallies of shards add up to the job's."""
+
+    model_config = ConfigDict(extra="ignore")
+    rows: int = 0
+    published: int = 0
+    quarantined: int = 0
+    failed: int = 0
+    with_detections: int = 0
+    kept: dict[str, int] = {}
+    dropped: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+    bytes_in: int = 0
+    bytes_out: int = 0
+    milliseconds: dict[str, float] = {}
+
+    def add(self, other: Tally) -> None:
+        """Add ``other`` to this tally."""
+        for name in (
+            "rows",
+            "published",
+            "quarantined",
+            "failed",
+            "with_detections",
+            "bytes_in",
+            "bytes_out",
+        ):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("kept", "dropped", "reasons", "milliseconds"):
+            mine: dict[str, Any] = dict(getattr(self, name))
+            for key, value in getattr(other, name).items():
+                mine[key] = mine.get(key, 0) + value
+            setattr(self, name, mine)
+
+
+def tally(rows: Iterable[OutcomeRow]) -> Tally:
+    """Count ``rows``; detections count for published images only."""
+    result = Tally()
+    statuses: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    kept: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
+    for row in rows:
+        result.rows += 1
+        statuses[row["status"]] += 1
+        result.bytes_in += row["source_size"]
+        for name, value in row.items():
+            if name.startswith("ms_"):
+                spent[name[3:]] += value or 0.0
+        if row["status"] != "published":
+            reasons[f"{row['status']}: {row['reason']}"] += 1
+            continue
+        result.bytes_out += row["output_size"]
+        result.with_detections += bool(row["kept"])
+        for item in row["detections"] or ():
+            (kept if item["kept"] else dropped)[item["label"]] += 1
+    for status in ("published", "quarantined", "failed"):
+        setattr(result, status, statuses[status])
+    result.reasons, result.kept, result.dropped = dict(reasons), dict(kept), dict(dropped)
+    result.milliseconds = {name: round(value, 1) for name, value in sorted(spent.items())}
+    return result
+
+
+class Commit(BaseModel):
+    """``commits/<shard>/<revision>-<attempt>.json``: a shard whose rows all have an outcome."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    shard: int
+    revision: int
+    attempt: int
+    rules: str
+    outcomes: str
+    outcomes_sha256: str
+    tally: Tally
+    finished_at: str
+
+
+class Ledger:
+    """Reads and writes one job's workspace; needs neither Ray nor any model."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+        self._revisions: list[Revision] | None = None
+        self._superseded: dict[int, set[int]] | None = None
+        self._entries: dict[int, list[ShardEntry]] = {}
+        self._commits: dict[int, CommitRef] | None = None
+
+    def refresh(self) -> None:
+        """Forget what was read; other runs may have added to the workspace."""
+        self._revisions = self._superseded = self._commits = None
+
+    def job(self) -> JobRecord | None:
+        """The job's record, or None when the workspace is empty."""
+        data = self._read("job.json")
+        return None if data is None else _parse(JobRecord, data, f"{self.store.uri}/job.json")
+
+    def create_job(self, record: JobRecord) -> JobRecord:
+        """Write ``job.json`` once; returns the record in force.
+
+        Raises:
+            LedgerError: the job exists with another input or output.
+        """
+        self.store.create("job.json", record.model_dump_json(indent=2).encode())
+        existing = self.job() or record
+        for name in ("input", "output"):
+            if getattr(existing, name) != getattr(record, name):
+                raise LedgerError(
+                    f"this job already exists with another {name}: {getattr(existing, name)}",
+                    where=f"job {record.job}",
+                    fix="Choose another job name with --job",
+                )
+        return existing
+
+    def revisions(self) -> list[Revision]:
+        """All revisions, oldest first."""
+        if self._revisions is None:
+            names = sorted(
+                item.key for item in self.store.list("revisions/") if item.key.endswith(".json")
+            )
+            self._revisions = [
+                _parse(Revision, self.store.get(name), f"{self.store.uri}/{name}") for name in names
+            ]
+        return self._revisions
+
+    def current(self) -> Revision:
+        """The newest revision.
+
+        Raises:
+            LedgerError: nothing has been planned yet.
+        """
+        revisions = self.revisions()
+        if not revisions:
+            raise LedgerError(
+                "nothing has been planned in this workspace",
+                where=self.store.uri,
+                fix="Run `streetblur plan` or `streetblur run` first, or name the right job with --job",
+            )
+        return revisions[-1]
+
+    def write_revision(
+        self, revision: Revision, entries: Sequence[ShardEntry], superseded: Sequence[int]
+    ) -> None:
+        """Make a planned revision valid; its shards are already written.
+
+        Args:
+            revision: the revision.
+            entries: its shards.
+            superseded: flat shard, row, shard, row, ... of rows that no longer count.
+        """
+        index = pa.Table.from_pylist(
+            [entry.model_dump() for entry in entries], schema=_INDEX_SCHEMA
+        )
+        pairs = np.asarray(superseded, dtype=np.int32).reshape(-1, 2)
+        gone = pa.table({"shard": pairs[:, 0], "row": pairs[:, 1]})
+        self.store.create(f"{revision.folder}/index.parquet", to_parquet(index))
+        self.store.create(f"{revision.folder}/superseded.parquet", to_parquet(gone))
+        name = f"revisions/{revision.number:04d}.json"
+        if not self.store.create(name, revision.model_dump_json(indent=2).encode()):
+            raise LedgerError(
+                "this revision has been written by another run", where=f"{self.store.uri}/{name}"
+            )
+        self.refresh()
+
+    def entries(self, revision: Revision) -> list[ShardEntry]:
+        """The shards that ``revision`` added, in order."""
+        if revision.number not in self._entries:
+            table = from_parquet(self.store.get(f"{revision.folder}/index.parquet"))
+            self._entries[revision.number] = [ShardEntry(**row) for row in table.to_pylist()]
+        return self._entries[revision.number]
+
+    def shards(self) -> Iterator[tuple[Revision, ShardEntry]]:
+        """Every shard of every revision, in order."""
+        for revision in self.revisions():
+            for entry in self.entries(revision):
+                yield revision, entry
+
+    def superseded(self, shard: int) -> set[int]:
+        """Rows of ``shard`` that a later revision replaced or removed."""
+        if self._superseded is None:
+            found: defaultdict[int, set[int]] = defaultdict(set)
+            for revision in self.revisions()[1:]:
+                table = from_parquet(self.store.get(f"{revision.folder}/superseded.parquet"))
+                for number, row in zip(
+                    table["shard"].to_pylist(), table["row"].to_pylist(), strict=True
+                ):
+                    found[number].add(row)
+            self._superseded = found
+        return self._superseded.get(shard, set())
+
+    def rows(self, revision: Revision, entry: ShardEntry) -> list[LiveRow]:
+        """The rows of one shard that still count.
+
+        Raises:
+            LedgerError: the shard file is not what the index says.
+        """
+        name = f"{revision.folder}/{entry.shard:06d}.parquet"
+        data = self.store.get(name)
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise LedgerError(
+                "the manifest shard is not the one that was planned",
+                where=f"{self.store.uri}/{name}",
+                fix="Restore the file, or run a new job",
+            )
+        table = from_parquet(data)
+        dead = self.superseded(entry.shard)
+        columns = [table[name].to_pylist() for name in ("key", "etag", "size")]
+        return [
+            LiveRow(key, etag, size, entry.shard, number)
+            for number, (key, etag, size) in enumerate(zip(*columns, strict=True))
+            if number not in dead
+        ]
+
+    def live_rows(self) -> Iterator[LiveRow]:
+        """All rows that count, in key order, one shard a revision in memory."""
+        return heapq.merge(*(self._revision_rows(revision) for revision in self.revisions()))
+
+    def _revision_rows(self, revision: Revision) -> Iterator[LiveRow]:
+        for entry in self.entries(revision):
+            yield from self.rows(revision, entry)
+
+    def commits(self) -> dict[int, CommitRef]:
+        """The newest commit of each shard that has one; a single listing."""
+        if self._commits is None:
+            newest: dict[int, CommitRef] = {}
+            for item in self.store.list("commits/"):
+                shard, _, stem = item.key.removeprefix("commits/").removesuffix(".json").partition("/")
+                revision, _, attempt = stem.partition("-")
+                if not (shard.isdigit() and revision.isdigit() and attempt.isdigit()):
+                    continue
+                ref = CommitRef(int(revision), int(attempt))
+                newest[int(shard)] = max(ref, newest.get(int(shard), ref))
+            self._commits = newest
+        return self._commits
+
+    def commit(self, shard: int) -> Commit | None:
+        """The commit in force for ``shard``."""
+        ref = self.commits().get(shard)
+        if ref is None:
+            return None
+        name = f"commits/{shard:06d}/{ref.name}.json"
+        return _parse(Commit, self.store.get(name), f"{self.store.uri}/{name}")
+
+    def outcomes(
+        self, shard: int, columns: Sequence[str] | None = None, *, dead: bool = False
+    ) -> list[dict[str, Any]]:
+        """Outcome rows of ``shard`` that still count (all with ``dead``); empty without a commit.
+
+        Raises:
+            LedgerError: the outcomes are not those that were committed.
+        """
+        commit = self.commit(shard)
+        if commit is None:
+            return []
+        data = self.store.get(commit.outcomes)
+        if hashlib.sha256(data).hexdigest() != commit.outcomes_sha256:
+            raise LedgerError(
+                "the outcomes are not those that were committed",
+                where=f"{self.store.uri}/{commit.outcomes}",
+                fix=f"Run `streetblur rerun --shard {shard}`",
+            )
+        table = from_parquet(data)
+        if columns is not None:
+            table = table.select([*dict.fromkeys([*columns, "row"])])
+        hidden = set() if dead else self.superseded(shard)
+        return [row for row in table.to_pylist() if row["row"] not in hidden]
+
+    def write_commit(
+        self,
+        shard: int,
+        ref: CommitRef,
+        rows: Sequence[OutcomeRow],
+        *,
+        rules: str,
+        finished_at: str,
+        fence: Callable[[], None],
+    ) -> Commit:
+        """Commit a shard: outcomes first, then the commit by conditional create.
+
+        Args:
+            shard: its number.
+            ref: revision and attempt (the lease epoch, so that a late writer never wins).
+            rows: one outcome row for each live row.
+            rules: digest of the revision's rules.
+            finished_at: UTC time.
+            fence: raises when the lease is lost; called last before the commit.
+
+        Raises:
+            LedgerError: the same attempt committed something else.
+        """
+        name = f"commits/{shard:06d}/{ref.name}.json"
+        data = to_parquet(outcomes_table(rows))
+        commit = Commit(
+            shard=shard,
+            revision=ref.revision,
+            attempt=ref.attempt,
+            rules=rules,
+            outcomes=f"outcomes/{shard:06d}/{ref.name}.parquet",
+            outcomes_sha256=hashlib.sha256(data).hexdigest(),
+            tally=tally(rows),
+            finished_at=finished_at,
+        )
+        self.store.put(commit.outcomes, data)
+        fence()
+        if not self.store.create(name, commit.model_dump_json(indent=2).encode()):
+            raise LedgerError("this commit exists already", where=f"{self.store.uri}/{name}")
+        if self._commits is not None:
+            self._commits[shard] = ref
+        return commit
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return self.store.get(name)
+        except NotFound:
+            return None
+
+
+_INDEX_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int32()),
+        ("rows", pa.int32()),
+        ("first_key", pa.string()),
+        ("last_key", pa.string()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+    ]
+)
+
+
+def _parse(model: type[T], data: bytes, where: str) -> T:
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        raise LedgerError(f"not a valid record ({error.error_count()} errors)", where=where) from error

@@ -1,0 +1,362 @@
+"""What the subcommands do, between the command line and the job."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.due import Choice
+from pipeline.errors import ConfigurationError
+from pipeline.job import JobSpec, load_spec
+from pipeline.ledger import Tally
+from pipeline.overrides import load_overrides
+from pipeline.policy import DEFAULT_POLICY, describe_validation, load_policy, packaged_policies
+from pipeline.storage import StorageSettings, check_disjoint, open_store
+from pipeline.verify import Verification
+from pipeline.workspace import Workspace, find_job, jobs_in, open_workspace
+
+out = Console(highlight=False, soft_wrap=True)
+
+
+class Access(BaseSettings):
+    """Where an existing job is; fields that are not given come from the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STREETBLUR_", env_nested_delimiter="__", extra="ignore"
+    )
+    output: str
+    job: str | None = None
+    workspace: str | None = None
+    storage: StorageSettings = StorageSettings()
+
+
+def access_of(
+    output: str | None, job: str | None, workspace: str | None, endpoint_url: str | None
+) -> Access:
+    """Flags over environment.
+
+    Raises:
+        ConfigurationError: a value is missing or wrong.
+    """
+    flags: dict[str, Any] = {"output": output, "job": job, "workspace": workspace}
+    if endpoint_url:
+        flags["storage"] = {"endpoint_url": endpoint_url}
+    try:
+        return Access(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigurationError(
+            describe_validation(error.errors()), fix="Give OUTPUT or set STREETBLUR_OUTPUT"
+        ) from error
+
+
+def spec_of(job_file: Path | None, endpoint_url: str | None, **flags: Any) -> JobSpec:
+    """The JobSpec of flags, environment and job file.
+
+    Raises:
+        ConfigurationError: naming file and field.
+    """
+    if endpoint_url:
+        flags["storage"] = {"endpoint_url": endpoint_url}
+    return load_spec(job_file, **flags)
+
+
+def spec_of_job(access: Access, **flags: Any) -> JobSpec:
+    """The JobSpec of a job that exists, from its own record.
+
+    Raises:
+        ConfigurationError: there is no such job.
+    """
+    workspace = workspace_of(access)
+    record = workspace.ledger.job()
+    if record is None:
+        raise ConfigurationError("there is no such job", where=workspace.job)
+    return load_spec(
+        None,
+        input=record.input,
+        output=record.output,
+        job=record.job,
+        workspace=access.workspace,
+        storage=access.storage.model_dump(),
+        **flags,
+    )
+
+
+def workspace_of(access: Access) -> Workspace:
+    """The workspace of an existing job.
+
+    Raises:
+        ConfigurationError: no such job, or several to choose from.
+    """
+    output = open_store(access.output, settings=access.storage)
+    output.check_root()
+    probe = open_workspace(output, "any", workspace=access.workspace, settings=access.storage)
+    job = find_job(probe.root, access.job)
+    return open_workspace(output, job, workspace=access.workspace, settings=access.storage)
+
+
+def choice_of(*, failed: bool, quarantined: bool, shard: int | None) -> Choice:
+    """Which rows a rerun works on.
+
+    Raises:
+        ConfigurationError: flags that exclude each other.
+    """
+    if sum((failed, quarantined, shard is not None)) > 1:
+        raise ConfigurationError("choose one of --failed, --quarantined and --shard")
+    if shard is not None:
+        return Choice("all", shard=shard)
+    return Choice("failed" if failed else "quarantined" if quarantined else "due")
+
+
+def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
+    """Run a job, show its progress, write its report; returns the exit code."""
+    from pipeline.metrics import JobMetrics
+    from pipeline.model_commands import models_in_force
+    from pipeline.progress import BarObserver, LogObserver, MetricsObserver
+    from pipeline.report import write_report
+    from pipeline.runner import Exit, Observer, Runner
+
+    metrics = JobMetrics(spec.job_name)
+    if spec.metrics_port is not None:
+        metrics.serve(spec.metrics_port)
+    with ExitStack() as stack:
+        observers: list[Observer] = [MetricsObserver(metrics, spec.job_name)]
+        observers.append(
+            stack.enter_context(BarObserver(Console(stderr=True))) if bar else LogObserver()
+        )
+        runner = Runner(spec, observers, models_in_force, choice or Choice())
+        try:
+            result = runner.run()
+        except KeyboardInterrupt:
+            stack.close()
+            Console(stderr=True, highlight=False).print(
+                "[yellow]interrupted:[/] committed shards stand. To go on:\n  "
+                + escape(resume_command(spec)),
+                soft_wrap=True,
+            )
+            return Exit.INTERRUPTED
+    metrics.finish(complete=result.verification.complete)
+    summary = write_report(result)
+    store = result.workspace.ledger.store
+    store.put("metrics.prom", metrics.text(), content_type="text/plain; version=0.0.4")
+    out.print(_tally_table(result.verification.tally, result.verification.rows))
+    show_findings(result.verification)
+    rate = summary["this_run"]["images_per_s"]
+    out.print(f"{result.processed} images in this run, {rate} images/s")
+    out.print(f"output   {escape(result.workspace.output.uri)}")
+    out.print(f"report   {escape(store.uri)}/report.html")
+    if result.exit_code is not Exit.COMPLETE:
+        out.print(f"[yellow]exit code {int(result.exit_code)}:[/] {_meaning(result.exit_code)}")
+    return result.exit_code
+
+
+def _meaning(code: int) -> str:
+    return {
+        3: "finished, but some images were quarantined; `streetblur explain KEY OUTPUT` tells why",
+        4: "incomplete; run the same command again, or `streetblur rerun OUTPUT --failed`",
+        5: "nothing was detected in any image; if that is right, use --allow-empty",
+    }.get(code, "")
+
+
+def resume_command(spec: JobSpec) -> str:
+    """The command that goes on with this job."""
+    words = ["streetblur", "run", spec.input, spec.output, "--job", spec.job_name]
+    if spec.workspace:
+        words += ["--workspace", spec.workspace]
+    if spec.policy:
+        words += ["--policy", spec.policy]
+    if spec.storage.endpoint_url:
+        words += ["--endpoint-url", spec.storage.endpoint_url]
+    return shlex.join(words)
+
+
+def plan(spec: JobSpec) -> None:
+    """List the input into the manifest and print what was found."""
+    from pipeline.model_commands import models_in_force
+    from pipeline.runner import Runner
+
+    workspace, revision = Runner(spec, [], models_in_force).plan_only()
+    table = Table(title=f"job {workspace.job}, revision {revision.number}", show_header=False)
+    table.add_row("pictures", f"{revision.live_rows:,} ({revision.bytes / 1e6:,.1f} MB)")
+    table.add_row("new shards", f"{revision.shard_count:,}")
+    table.add_row(
+        "against the revision before",
+        f"{revision.added} added, {revision.changed} changed, {revision.gone} gone",
+    )
+    table.add_row("not selected", _counts(revision.not_selected))
+    if revision.links:
+        table.add_row("links not followed", str(revision.links))
+    out.print(table)
+
+
+def show_preview(spec: JobSpec) -> None:
+    """Print what a run would do; writes nothing and fetches no model."""
+    from pipeline.model_commands import models_present
+    from pipeline.planner import Rules, preview
+
+    check_disjoint(spec.input, spec.output)
+    source = open_store(spec.input, settings=spec.storage)
+    source.check_root()
+    output = open_store(spec.output, settings=spec.storage)
+    workspace = open_workspace(
+        output, spec.job_name, workspace=spec.workspace, settings=spec.storage
+    )
+    revisions = workspace.ledger.revisions()
+    if spec.policy is None and revisions:
+        policy = revisions[-1].policy
+    else:
+        policy = load_policy(spec.policy or DEFAULT_POLICY)
+    overrides = load_overrides(spec.overrides) if spec.overrides else None
+    models = models_present(policy.models.model_dump())
+    found = preview(source, workspace.ledger, Rules(policy, models, overrides))
+    table = Table(title=f"job {spec.job_name} (dry run)", show_header=False)
+    table.add_row("input", escape(source.uri))
+    table.add_row("output", escape(output.uri))
+    table.add_row("policy", policy.name)
+    table.add_row("pictures", f"{found.images:,} ({found.bytes / 1e6:,.1f} MB)")
+    table.add_row("due", f"{found.due:,}")
+    table.add_row("changed, gone", f"{found.changed:,}, {found.gone:,}")
+    table.add_row("not selected", _counts(found.not_selected))
+    if found.links:
+        table.add_row("links not followed", str(found.links))
+    out.print(table)
+
+
+def show_status(access: Access, as_json: bool) -> None:
+    """Print the state of one job, or of all jobs of the workspace."""
+    from pipeline.status import job_status
+
+    output = open_store(access.output, settings=access.storage)
+    output.check_root()
+    probe = open_workspace(output, "any", workspace=access.workspace, settings=access.storage)
+    names = [find_job(probe.root, access.job)] if access.job else jobs_in(probe.root)
+    if not names:
+        find_job(probe.root, None)
+    found = [job_status(probe.sibling(name), name) for name in names]
+    if as_json:
+        out.print_json(json.dumps([{**asdict(one), "tally": one.tally.model_dump()} for one in found]))
+        return
+    for one in found:
+        table = _tally_table(one.tally, one.images, title=f"job {one.job}")
+        table.add_row("due", f"{one.due:,}")
+        table.add_row("shards committed", f"{one.committed:,} of {one.shards:,}")
+        for name, value in one.details.items():
+            text = _counts(value) if isinstance(value, dict) else str(value)
+            table.add_row(name, escape(text))
+        out.print(table)
+
+
+def verify_job(access: Access, as_json: bool, *, allow_empty: bool) -> int:
+    """Reconcile and print what was found; returns the exit code."""
+    from pipeline.runner import exit_code
+    from pipeline.verify import verify
+
+    result = verify(workspace_of(access))
+    code = exit_code(result, allow_empty=allow_empty)
+    if as_json:
+        content = {
+            "exit_code": int(code),
+            "complete": result.complete,
+            "images": result.rows,
+            "tally": result.tally.model_dump(),
+            "findings": {name: asdict(one) for name, one in result.findings().items()},
+        }
+        out.print_json(json.dumps(content))
+        return code
+    out.print(_tally_table(result.tally, result.rows))
+    show_findings(result)
+    out.print("[green]complete[/]" if result.complete else "[red]not complete[/]")
+    return code
+
+
+def explain(access: Access, key: str, as_json: bool) -> int:
+    """Print what became of one image; 1 when the job does not know it."""
+    from pipeline.status import find_outcome
+
+    workspace = workspace_of(access)
+    known, outcome = find_outcome(workspace.ledger, key)
+    if not known:
+        raise ConfigurationError(
+            "this key is not in the job's manifest",
+            where=key,
+            fix="Keys are relative to the input; objects that are no pictures are not selected",
+        )
+    if outcome is None:
+        out.print(f"{escape(key)}: planned, not processed yet")
+        return 0
+    if as_json:
+        out.print_json(json.dumps(outcome, default=str))
+        return 0
+    table = Table(title=escape(key), show_header=False)
+    for name, value in outcome.items():
+        if name not in {"detections", "key"} and value not in (None, "", []):
+            table.add_row(name, escape(str(value)))
+    out.print(table)
+    boxes = Table(title="detections")
+    for name in ("", "label", "box", "score", "probability", "threshold", "source", "reason"):
+        boxes.add_column(name)
+    for item in outcome["detections"] or ():
+        boxes.add_row(
+            "kept" if item["kept"] else "dropped",
+            item["label"],
+            f"{item['x1']},{item['y1']} - {item['x2']},{item['y2']}",
+            f"{item['score']:.3f}",
+            f"{item['probability']:.3f}",
+            f"{item['threshold']:.2f}",
+            item["source"],
+            item["reason"],
+        )
+    out.print(boxes)
+    return 0
+
+
+def list_policies() -> None:
+    """Print the packaged policies."""
+    table = Table("name", "digest", "description")
+    for name in packaged_policies():
+        policy = load_policy(name)
+        table.add_row(name, policy.digest(), policy.description)
+    out.print(table)
+
+
+def show_policy(name: str) -> None:
+    """Print a policy as YAML."""
+    text = yaml.safe_dump(load_policy(name).model_dump(mode="json"), sort_keys=False)
+    out.print(text, markup=False, end="")
+
+
+def show_findings(result: Verification) -> None:
+    """Print the findings that are not empty."""
+    grave = {"due", "missing", "altered", "unaccounted"}
+    for name, finding in result.findings().items():
+        if finding.count:
+            colour = "red" if name in grave else "yellow"
+            more = ", ..." if finding.count > 5 else ""
+            names = ", ".join(escape(repr(key)) for key in finding.sample[:5])
+            out.print(f"[{colour}]{name}: {finding.count}[/] ({names}{more})")
+
+
+def _tally_table(tally: Tally, images: int, title: str | None = None) -> Table:
+    table = Table(title=title, show_header=False)
+    table.add_row("images", f"{images:,}")
+    for name in ("published", "quarantined", "failed"):
+        table.add_row(name, f"{getattr(tally, name):,}")
+    table.add_row("obscured", _counts(tally.kept))
+    table.add_row("candidates dropped", _counts(tally.dropped))
+    for reason, count in sorted(tally.reasons.items()):
+        table.add_row(f"  {reason}", f"{count:,}")
+    return table
+
+
+def _counts(counts: dict[str, Any]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in counts.items()) or "none"

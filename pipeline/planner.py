@@ -1,0 +1,176 @@
+"""Plans a revision: lists the input, compares it with the rows in force, writes new shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pipeline.job import JobRecord, Revision, ShardEntry
+from pipeline.ledger import Ledger
+from pipeline.manifest import Delta, LiveRow, Row, Selection, list_pictures, sorted_rows, write_shards
+from pipeline.overrides import Overrides
+from pipeline.policy import PrivacyPolicy
+from pipeline.records import REDACTION_VERSION
+from pipeline.storage import ObjectStore
+from pipeline.verify import Known, known_rows
+from pipeline.workspace import Workspace, jobs_in
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What judges: a change of any of these makes images due again."""
+
+    policy: PrivacyPolicy
+    models: dict[str, str]
+    overrides: Overrides | None = None
+
+
+@dataclass(slots=True)
+class Preview:
+    """What a run would find (``--dry-run``): picture and byte counts, and how many are due."""
+
+    images: int = 0
+    bytes: int = 0
+    due: int = 0
+    changed: int = 0
+    gone: int = 0
+    not_selected: dict[str, int] = field(default_factory=dict)
+    links: int = 0
+
+
+def preview(source: ObjectStore, ledger: Ledger, rules: Rules) -> Preview:
+    """Compare the input with the rows in force; writes nothing."""
+    result, selection = Preview(), Selection()
+    known: Iterator[Known] = iter(())
+    if ledger.job() is not None and ledger.revisions():
+        before = ledger.current()
+        supposed = before.model_copy(
+            update={
+                "policy_digest": rules.policy.digest(),
+                "models": rules.models,
+                "overrides": before.overrides if rules.overrides is None else rules.overrides,
+                "redaction_version": REDACTION_VERSION,
+            }
+        )
+        known = known_rows(ledger, supposed)
+    old = next(known, None)
+    for row in sorted_rows(list_pictures(source, selection)):
+        result.images += 1
+        result.bytes += row.size
+        while old is not None and old.key < row.key:
+            result.gone += 1
+            old = next(known, None)
+        same = old is not None and old.key == row.key
+        result.changed += old is not None and same and old.etag != row.etag
+        result.due += not (old is not None and same and old.etag == row.etag and old.valid)
+        old = next(known, None) if same else old
+    result.gone += sum(1 for _ in known) + (old is not None)
+    result.not_selected = dict(sorted(selection.not_selected.items()))
+    result.links = _links(source)
+    return result
+
+
+def plan(
+    source: ObjectStore,
+    workspace: Workspace,
+    record: JobRecord,
+    rules: Rules,
+    *,
+    epoch: int,
+    on_rows: Callable[[int], None] = lambda rows: None,
+) -> Revision:
+    """The revision in force after listing the input again.
+
+    A new one is written when there is none, when objects came, changed or went, or when policy,
+    models, redaction or overrides differ; otherwise the newest one stays in force.
+
+    Args:
+        source: the input.
+        workspace: the job's workspace; the caller holds the output's lease.
+        record: the job.
+        rules: what judges.
+        epoch: the caller's lease epoch.
+        on_rows: called with the number of rows listed so far.
+    """
+    ledger = workspace.ledger
+    record = ledger.create_job(record)
+    before = ledger.revisions()[-1] if ledger.revisions() else None
+    overrides = rules.overrides if rules.overrides is not None else (before.overrides if before else {})
+    number = before.number + 1 if before else 0
+    first = before.shard_first + before.shard_count if before else 0
+    folder = f"manifest/{number:04d}-{epoch:08d}"
+    selection, delta, counter = Selection(), Delta(), _Counter(on_rows)
+    live: Iterator[LiveRow] = ledger.live_rows() if before else iter(())
+    fresh = delta.compare(live, counter.count(sorted_rows(list_pictures(source, selection))))
+    entries: list[ShardEntry] = list(
+        write_shards(
+            ledger.store, folder, fresh, first_shard=first, shard_size=record.shard_size
+        )
+    )
+    revision = Revision(
+        number=number,
+        epoch=epoch,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        policy=rules.policy,
+        policy_digest=rules.policy.digest(),
+        models=rules.models,
+        redaction_version=REDACTION_VERSION,
+        overrides=overrides,
+        shard_first=first,
+        shard_count=len(entries),
+        rows=sum(entry.rows for entry in entries),
+        live_rows=counter.rows,
+        added=delta.added,
+        changed=delta.changed,
+        gone=delta.gone,
+        unchanged=delta.unchanged,
+        bytes=counter.bytes,
+        not_selected=dict(sorted(selection.not_selected.items())),
+        links=_links(source),
+        inherits=before.inherits if before else _earlier_jobs(workspace),
+    )
+    if before is not None and not delta.superseded and not entries and _same_rules(before, revision):
+        return before
+    ledger.write_revision(revision, entries, delta.superseded)
+    return revision
+
+
+def _same_rules(a: Revision, b: Revision) -> bool:
+    names = ("policy_digest", "models", "redaction_version", "overrides")
+    return all(getattr(a, name) == getattr(b, name) for name in names)
+
+
+def _earlier_jobs(workspace: Workspace) -> list[str]:
+    """Other jobs over the same output, newest first: what they blurred stays blurred."""
+    found: list[tuple[str, str]] = []
+    mine = workspace.ledger.job()
+    for name in jobs_in(workspace.root):
+        record = workspace.sibling(name).job()
+        if name == workspace.job or record is None or mine is None:
+            continue
+        if record.output == mine.output:
+            found.append((record.created, name))
+    return [name for _, name in sorted(found, reverse=True)]
+
+
+def _links(source: ObjectStore) -> int:
+    return int(getattr(source, "skipped_links", 0))
+
+
+class _Counter:
+    def __init__(self, on_rows: Callable[[int], None] = lambda rows: None) -> None:
+        self.rows = 0
+        self.bytes = 0
+        self._on_rows = on_rows
+
+    def count(self, rows: Iterator[Row]) -> Iterator[Row]:
+        last: str | None = None
+        for row in rows:
+            if row.key != last:
+                self.rows += 1
+                self.bytes += row.size
+                if self.rows % 1000 == 0:
+                    self._on_rows(self.rows)
+            last = row.key
+            yield row

@@ -1,0 +1,65 @@
+"""Publish: check the new bytes, then one PUT under the same key."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+
+from pipeline.encode import OutputRejected, check_output
+from pipeline.errors import ImageRefused
+from pipeline.images import CONTENT_TYPES
+from pipeline.policy import PrivacyPolicy
+from pipeline.stages.envelope import Envelope, Published
+from pipeline.stages.redact import Redact
+from pipeline.storage import ObjectStore
+
+
+class Publish:
+    """Redacts and writes one image; the last step, and the only one that writes the output.
+
+    Args:
+        store: the output.
+        redact: makes the bytes.
+        policy: what the output is checked against.
+        fence: raises LeaseError when another run owns the output; called before each PUT.
+    """
+
+    def __init__(
+        self, store: ObjectStore, redact: Redact, policy: PrivacyPolicy, fence: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._redact = redact
+        self._policy = policy
+        self._fence = fence
+
+    def __call__(self, envelope: Envelope) -> Envelope:
+        """Adds ``published``.
+
+        Raises:
+            ImageRefused: the picture cannot be coded, or the output fails its own check.
+            StorageError: the output cannot be written.
+            LeaseError: another run owns the output.
+        """
+        source, info = envelope.data, envelope.info
+        envelope, image, boxes = self._redact(envelope)
+        if source is None or info is None:
+            raise ImageRefused("not_decided", "no decision was made", where=envelope.item.key)
+        try:
+            check_output(source, info, image.data, boxes, self._policy)
+        except OutputRejected as error:
+            raise ImageRefused("output_rejected", error.what, where=envelope.item.key) from error
+        self._fence()
+        stored = self._store.put(
+            envelope.item.key, image.data, content_type=CONTENT_TYPES[info.format]
+        )
+        return dataclasses.replace(
+            envelope,
+            data=None,
+            published=Published(
+                size=len(image.data),
+                sha256=hashlib.sha256(image.data).hexdigest(),
+                etag=stored.etag,
+                route=image.route,
+            ),
+        )

@@ -1,0 +1,47 @@
+"""Redact: kept boxes into the picture, same format out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pipeline.encode import RedactedImage, redact_image
+from pipeline.errors import ImageRefused
+from pipeline.policy import PrivacyPolicy
+from pipeline.redaction import NoiseKey, RedactionBox
+from pipeline.secret import NoiseSecret
+from pipeline.stages.envelope import Envelope
+
+
+class Redact:
+    """Writes the kept boxes into the source's bytes."""
+
+    def __init__(self, policy: PrivacyPolicy, secret: NoiseSecret) -> None:
+        self._policy = policy
+        self._secret = secret
+
+    def __call__(self, envelope: Envelope) -> tuple[Envelope, RedactedImage, list[RedactionBox]]:
+        """The envelope with the share of pixels in kept boxes, the new bytes, and the boxes.
+
+        Raises:
+            ImageRefused: no decision was made, or the picture cannot be coded again.
+        """
+        if envelope.decisions is None or envelope.data is None or envelope.info is None:
+            raise ImageRefused("not_decided", "no decision was made", where=envelope.item.key)
+        boxes = [
+            RedactionBox(d.x1, d.y1, d.x2, d.y2, self._policy.for_label(d.label).style, d.label)
+            for d in envelope.decisions
+            if d.kept
+        ]
+        image = redact_image(
+            envelope.data,
+            envelope.info,
+            boxes,
+            noise=NoiseKey(self._secret.reveal(), envelope.item.key),
+            policy=self._policy,
+        )
+        area = sum((b.x2 - b.x1) * (b.y2 - b.y1) for b in boxes)
+        share = min(area / (envelope.info.width * envelope.info.height), 1.0)
+        envelope = dataclasses.replace(
+            envelope, obscured_share=share, notes=(*envelope.notes, *image.notes)
+        )
+        return envelope, image, boxes

@@ -1,0 +1,96 @@
+"""Opens the stores of a job and guards its workspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.errors import ConfigurationError
+from pipeline.job import WORKSPACE_FOLDER, check_job_name
+from pipeline.ledger import Ledger
+from pipeline.storage import ObjectStore, StorageSettings, open_store
+
+PROBE = "access-probe.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where jobs keep their records, and one job's ledger in it.
+
+    Attributes:
+        output: the store the pictures go to (it also holds the lease).
+        root: the folder of all jobs.
+        job: name of this job.
+        ledger: its records.
+    """
+
+    output: ObjectStore
+    root: ObjectStore
+    job: str
+    ledger: Ledger
+
+    def sibling(self, job: str) -> Ledger:
+        """The ledger of another job in the same workspace."""
+        return Ledger(self.root.sub(job))
+
+    def refuse_if_public(self) -> None:
+        """Refuse a workspace that anyone can read: records say where faces are.
+
+        Raises:
+            ConfigurationError: an unsigned request was answered.
+        """
+        store = self.ledger.store
+        store.put(PROBE, b"streetblur checks with this object that strangers cannot read here.\n")
+        if store.answers_anonymous_reads(PROBE):
+            raise ConfigurationError(
+                "the workspace answers anonymous reads, and its records say where faces are",
+                where=store.uri,
+                fix="Take public access away, or put the workspace elsewhere with --workspace URI",
+            )
+
+
+def open_workspace(
+    output: ObjectStore, job: str, *, workspace: str | None, settings: StorageSettings
+) -> Workspace:
+    """The workspace of ``job``: inside the output by default, else at the URI ``workspace``."""
+    check_job_name(job)
+    root = (
+        output.sub(WORKSPACE_FOLDER)
+        if workspace is None
+        else open_store(workspace, settings=settings)
+    )
+    return Workspace(output, root, job, Ledger(root.sub(job)))
+
+
+def jobs_in(root: ObjectStore) -> list[str]:
+    """Names of the jobs in a workspace root, sorted."""
+    names = []
+    for folder in root.list_dirs(""):
+        name = folder.strip("/")
+        if name not in {"lease", "tmp"} and root.head(f"{name}/job.json") is not None:
+            names.append(name)
+    return sorted(names)
+
+
+def find_job(root: ObjectStore, job: str | None) -> str:
+    """``job`` if it exists, or the only job of the workspace.
+
+    Raises:
+        ConfigurationError: no such job, none at all, or several to choose from.
+    """
+    names = jobs_in(root)
+    if job is not None:
+        if job in names:
+            return job
+        known = f"; there are: {', '.join(names[:10])}" if names else ""
+        raise ConfigurationError(f"there is no job {job!r}{known}", where=root.uri)
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise ConfigurationError(
+            "there is no job here",
+            where=root.uri,
+            fix="Start one with `streetblur run INPUT OUTPUT`, or check OUTPUT and --workspace",
+        )
+    raise ConfigurationError(
+        f"there are several jobs: {', '.join(names[:10])}", where=root.uri, fix="Choose one with --job"
+    )
