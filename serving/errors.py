@@ -1,0 +1,54 @@
+"""Typed errors of model serving: each says what happened, where, and what to do about it."""
+
+from __future__ import annotations
+
+
+class ServingError(Exception):
+    """Base of every error that model serving raises.
+
+    Args:
+        what: one sentence, what went wrong.
+        where: the model, file, tensor or pass concerned.
+        fix: what the user can do about it.
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.fix = fix
+        parts = [f"{where}: {what}" if where else what]
+        if fix:
+            parts.append(fix)
+        super().__init__(" ".join(p if p.endswith((".", "!")) else f"{p}." for p in parts))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the three parts over pickling (errors travel between processes)."""
+        return (_rebuild, (type(self), self.what, self.where, self.fix))
+
+
+def _rebuild(cls: type[ServingError], what: str, where: str, fix: str) -> ServingError:
+    return cls(what, where=where, fix=fix)
+
+
+class ModelMissing(ServingError):
+    """A model, version or file that is needed is not in the model repository."""
+
+
+class ModelCorrupt(ServingError):
+    """A model file differs from what was recorded, or its graph breaks the contract."""
+
+
+class FetchFailed(ServingError):
+    """A file could not be fetched from the package index, or its hash is wrong."""
+
+
+class InvalidInput(ServingError):
+    """The caller passed a tensor or picture that breaks the contract."""
+
+
+class InferenceError(ServingError):
+    """The backend could not run the model."""
+
+
+class InsaneOutput(ServingError):
+    """The model answered, but no live model answers like that: the image must not be published."""

@@ -1,0 +1,78 @@
+"""Is the model repository fit for use? Hashes, interfaces, and a canary inference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from serving.backends.local import LocalBackend
+from serving.canary import CanaryResult, run_canary
+from serving.contracts import CONTRACTS
+from serving.detectors import DetectorSet
+from serving.errors import ModelCorrupt
+from serving.graphs import breaches
+from serving.pypi import sha256_file
+from serving.registry import (
+    ModelRecord,
+    find_repository,
+    model_path,
+    present_versions,
+    read_record,
+)
+
+
+def check_models(location: str | Path | None = None) -> tuple[ModelRecord, ...]:
+    """Check every version of every detector that is present, and run the canary on the newest.
+
+    Raises:
+        ModelMissing: a detector is absent, or a model has no record.
+        ModelCorrupt: a file differs from its record, or its graph breaks the contract.
+        InferenceError: a model cannot be run.
+        InsaneOutput: the canary's face or plate is not found.
+    """
+    repository = find_repository(location)
+    records = tuple(
+        check_version(repository, model, version)
+        for model in CONTRACTS
+        for version in present_versions(repository, model) or (1,)
+    )
+    check_canary(repository, {record.model: record.version for record in records})
+    return records
+
+
+def check_version(repository: Path, model: str, version: int) -> ModelRecord:
+    """Compare one model file with its record and its graph with the contract.
+
+    Raises:
+        ModelMissing, ModelCorrupt: see ``check_models``.
+    """
+    path = model_path(repository, model, version)
+    record = read_record(path.parent)
+    digest = sha256_file(path)
+    if digest != record.sha256 or (record.model, record.version) != (model, version):
+        raise ModelCorrupt(
+            f"SHA-256 is {digest}; recorded is {record.sha256} for {record.model} {record.version}",
+            where=str(path),
+            fix="Delete the folder and run `streetblur models fetch`",
+        )
+    if found := breaches(onnx.load(path), CONTRACTS[model]):
+        raise ModelCorrupt(
+            f"the graph breaks the contract: {'; '.join(found)}",
+            where=str(path),
+            fix="Export the model again with the tensors of serving/contracts.py",
+        )
+    return record
+
+
+def check_canary(repository: Path, versions: dict[str, int]) -> CanaryResult:
+    """One canary inference with the given detector versions.
+
+    Raises:
+        InferenceError, InsaneOutput: see ``check_models``.
+    """
+    backend = LocalBackend(repository)
+    try:
+        return run_canary(DetectorSet(backend, versions))
+    finally:
+        backend.close()

