@@ -1,0 +1,154 @@
+"""Pixels from picture files, strictly: what a decoder merely warns about is refused here."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from typing import Any
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.containers import png
+from pipeline.errors import ImageRefused
+from pipeline.images import ImageInfo
+from pipeline.orientation import to_stored, to_upright
+
+Pixels = NDArray[Any]
+Upright = NDArray[np.uint8]
+
+# What Pillow, OpenCV and libjpeg raise on damaged files; each was met while fuzzing or is
+# documented for the plugin concerned.
+DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    struct.error,
+    cv2.error,
+    Image.DecompressionBombError,
+)
+
+# The limits of ImageLimits were checked before; Pillow's own warning would only repeat them.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# OpenCV and libtiff print to stderr what is raised as ImageRefused anyway.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def decode_stored(data: bytes, info: ImageInfo) -> Pixels:
+    """The pixels as stored, all channels and bits: [h, w] or [h, w, c], uint8 or uint16.
+
+    CMYK of JPEGs is given as stored in the file (see ``info.inverted``), of TIFFs with 255 = full
+    ink. Alpha is not multiplied in. The result may be read-only.
+
+    Raises:
+        ImageRefused: ``truncated`` or ``corrupt``.
+    """
+    try:
+        pixels = _DECODERS[info.format](data, info)
+    except DECODER_ERRORS as error:
+        reason = "truncated" if "truncated" in str(error).lower() else "corrupt"
+        raise ImageRefused(reason, f"the picture cannot be decoded ({error})") from error
+    expected = (info.height, info.width) + ((info.channels,) if info.channels > 1 else ())
+    if pixels.shape != expected or pixels.dtype.itemsize * 8 != info.bit_depth:
+        raise ImageRefused("corrupt", "the picture does not decode to what its header says")
+    return pixels
+
+
+def decode_upright(data: bytes, info: ImageInfo) -> Upright:
+    """RGB pixels as displayed, [h, w, 3] uint8, C-contiguous: what the detectors see.
+
+    Alpha is ignored: a face under transparent pixels is still in the file.
+
+    Raises:
+        ImageRefused: ``truncated`` or ``corrupt``.
+    """
+    return upright_rgb(decode_stored(data, info), info)
+
+
+def upright_rgb(stored: Pixels, info: ImageInfo) -> Upright:
+    """Stored pixels (see :func:`decode_stored`) as upright RGB, [h, w, 3] uint8, C-contiguous."""
+    pixels = stored
+    if pixels.dtype == np.uint16:
+        # rounds to the nearest of 256 levels, without the wrap that adding half a level gives
+        pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    if info.mode == "CMYK":
+        pixels = _cmyk_to_rgb(pixels if info.inverted else 255 - pixels)
+    elif info.mode in ("L", "LA"):
+        grey = pixels if pixels.ndim == 2 else pixels[:, :, 0]
+        pixels = np.repeat(grey[:, :, None], 3, axis=2)
+    return np.ascontiguousarray(to_upright(pixels[:, :, :3], info.orientation), dtype=np.uint8)
+
+
+def _cmyk_to_rgb(inverted: Pixels) -> Pixels:
+    """Plain conversion without profile of ``inverted`` CMYK (255 = no ink): colour x black."""
+    product = inverted[:, :, :3].astype(np.uint16) * inverted[:, :, 3:]
+    return ((product + 127) // 255).astype(np.uint8)
+
+
+def _decode_jpeg(data: bytes, info: ImageInfo) -> Pixels:
+    space = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}[info.mode]
+    pixels: Pixels = simplejpeg.decode_jpeg(data, space, fastdct=False, strict=True)
+    return pixels[:, :, 0] if info.mode == "L" else pixels
+
+
+def _decode_png(data: bytes, info: ImageInfo) -> Pixels:
+    structure = png.parse_png(data)
+    png.check_stream(structure)
+    if structure.colour in (0, 2) and structure.first(b"tRNS") is not None:
+        # a transparent colour is kept as it is (see encode): it must not become a channel here
+        data = png.join_chunks(chunk for chunk in structure.chunks if chunk[0] != b"tRNS")
+    if info.bit_depth == 16:
+        return _decode_deep(data, info)
+    return _decode_pillow(data, info)
+
+
+def _decode_webp(data: bytes, info: ImageInfo) -> Pixels:
+    return _decode_pillow(data, info)
+
+
+def _decode_tiff(data: bytes, info: ImageInfo) -> Pixels:
+    if info.bit_depth == 16:
+        return _decode_deep(data, info)
+    # Pillow turns TIFFs upright by itself; turn them back
+    return np.ascontiguousarray(to_stored(_decode_pillow(data, info), info.orientation))
+
+
+def _decode_pillow(data: bytes, info: ImageInfo) -> Pixels:
+    with warnings.catch_warnings():
+        # a decoder's warning means pixels that other decoders may show differently
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data), formats=[info.format.upper()]) as picture:
+            picture.load()
+            if picture.mode != info.mode:
+                return np.asarray(picture.convert(info.mode))
+            return np.asarray(picture)
+
+
+def _decode_deep(data: bytes, info: ImageInfo) -> Pixels:
+    """16 bits a sample, which Pillow would cut to 8 for colours."""
+    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ImageRefused("corrupt", "the picture cannot be decoded")
+    if info.mode == "L":
+        return np.asarray(pixels)
+    order = {"LA": [0, 3], "RGB": [2, 1, 0], "RGBA": [2, 1, 0, 3]}[info.mode]
+    if pixels.ndim != 3 or pixels.shape[2] <= max(order):
+        raise ImageRefused("corrupt", "the picture does not decode to what its header says")
+    return np.ascontiguousarray(pixels[:, :, order])
+
+
+_DECODERS = {
+    "jpeg": _decode_jpeg,
+    "png": _decode_png,
+    "webp": _decode_webp,
+    "tiff": _decode_tiff,
+}

@@ -1,0 +1,114 @@
+"""JPEG files put together anew: the coded picture as it is, with metadata that may stay.
+
+Sources: ITU-T T.871 (JFIF); Adobe TN 5116 (APP14); Exif 2.32, section 4.7; ICC.1:2022, annex B.4.
+"""
+
+from __future__ import annotations
+
+from pipeline.jpeg.metadata import CleanMetadata, RawMetadata
+from pipeline.jpeg.segments import APP0, APP1, APP2, APP14, JpegStructure, Segment
+
+_EXIF = b"Exif\0\0"
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_ICC = b"ICC_PROFILE\0"
+_ICC_CHUNK = 65_519
+_JFIF_BYTES, _ADOBE_BYTES = 14, 12
+
+
+def read_metadata(data: bytes, structure: JpegStructure) -> RawMetadata:
+    """The first EXIF block, the first XMP packet and the colour profile (if it is complete)."""
+    exif = xmp = None
+    profile: dict[int, bytes] = {}
+    parts: set[int] = set()
+    for segment in structure.segments:
+        if segment.marker == APP1:
+            content = segment.payload(data)
+            if content.startswith(_EXIF) and exif is None:
+                exif = content[len(_EXIF) :]
+            elif content.startswith(_XMP) and xmp is None:
+                xmp = content[len(_XMP) :]
+        elif segment.marker == APP2:
+            content = segment.payload(data)
+            if content.startswith(_ICC) and len(content) > 14:
+                profile.setdefault(content[12], content[14:])
+                parts.add(content[13])
+    complete = len(parts) == 1 and sorted(profile) == list(range(1, parts.pop() + 1))
+    icc = b"".join(profile[i] for i in sorted(profile)) if complete else b"" if profile else None
+    return RawMetadata(exif, xmp, icc)
+
+
+def adobe_transform(data: bytes, structure: JpegStructure) -> int | None:
+    """The colour transform of the Adobe segment (0 none, 1 YCbCr, 2 YCCK); None without one."""
+    for segment in structure.segments:
+        if _is_adobe(data, segment):
+            return segment.payload(data)[11]
+    return None
+
+
+def has_jfif(data: bytes, structure: JpegStructure) -> bool:
+    """Whether there is a JFIF segment: then three components are YCbCr."""
+    return any(_is_jfif(data, segment) for segment in structure.segments)
+
+
+def assemble(
+    coded: bytes, coded_structure: JpegStructure, jfif: bytes | None, metadata: CleanMetadata
+) -> bytes:
+    """The coded picture of ``coded``, bit for bit, with ``metadata`` and nothing else.
+
+    Args:
+        jfif: payload of the JFIF segment to write (see :func:`jfif_without_thumbnail`).
+    """
+    parts = [b"\xff\xd8"]
+    if jfif is not None:
+        parts.append(_written(APP0, jfif))
+    exif = metadata.exif_block
+    if exif is not None:
+        parts.append(_written(APP1, _EXIF + exif))
+    if metadata.xmp is not None:
+        parts.append(_written(APP1, _XMP + metadata.xmp))
+    if metadata.icc is not None:
+        parts += _icc_segments(metadata.icc)
+    for segment in coded_structure.segments:
+        if _is_adobe(coded, segment):
+            parts.append(_written(APP14, segment.payload(coded)[:_ADOBE_BYTES]))
+            break
+    parts += [s.whole(coded) for s in coded_structure.segments if not s.is_metadata]
+    parts.append(b"\xff\xd9")
+    return b"".join(parts)
+
+
+def jfif_without_thumbnail(data: bytes, structure: JpegStructure) -> bytes | None:
+    """The JFIF segment's payload with version and density, its thumbnail emptied."""
+    for segment in structure.segments:
+        if _is_jfif(data, segment):
+            return segment.payload(data)[: _JFIF_BYTES - 2] + b"\0\0"
+    return None
+
+
+def coded_picture(data: bytes, structure: JpegStructure) -> list[bytes]:
+    """Everything that is not metadata: equal lists decode to equal coefficients."""
+    return [s.whole(data) for s in structure.segments if not s.is_metadata]
+
+
+def _is_jfif(data: bytes, segment: Segment) -> bool:
+    if segment.marker != APP0 or segment.stop - segment.start < _JFIF_BYTES:
+        return False
+    return data[segment.start : segment.start + 5] == b"JFIF\0"
+
+
+def _is_adobe(data: bytes, segment: Segment) -> bool:
+    if segment.marker != APP14 or segment.stop - segment.start < _ADOBE_BYTES:
+        return False
+    return data[segment.start : segment.start + 5] == b"Adobe"
+
+
+def _written(marker: int, payload: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (len(payload) + 2).to_bytes(2, "big") + payload
+
+
+def _icc_segments(profile: bytes) -> list[bytes]:
+    chunks = [profile[i : i + _ICC_CHUNK] for i in range(0, len(profile), _ICC_CHUNK)]
+    return [
+        _written(APP2, _ICC + bytes([number, len(chunks)]) + chunk)
+        for number, chunk in enumerate(chunks, start=1)
+    ]
