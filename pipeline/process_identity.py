@@ -1,0 +1,70 @@
+"""Who a process is on its machine, so that a later process can tell whether it still runs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from functools import cache
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel, ConfigDict
+
+
+class ProcessIdentity(BaseModel):
+    """One process, told apart from a later one with the same number.
+
+    Attributes:
+        host: host name, for people.
+        machine: boot id and process-number space: containers of one machine share the boot id
+            but number their processes separately.
+        pid: process number.
+        started: start time in the machine's own count; only compared for equality.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str
+    machine: str
+    pid: int
+    started: str
+
+    def gone(self) -> bool:
+        """Say whether the process surely no longer runs; False when another machine ran it."""
+        if self.machine != _machine():
+            return False
+        return start_time(self.pid) != self.started
+
+
+def this_process() -> ProcessIdentity:
+    """Return the identity of the running process."""
+    pid = os.getpid()
+    started = start_time(pid)
+    if started is None:
+        raise RuntimeError("this process is not in the process table")  # pragma: no cover
+    return ProcessIdentity(host=socket.gethostname(), machine=_machine(), pid=pid, started=started)
+
+
+def start_time(pid: int) -> str | None:
+    """Return when the process started, None when there is none or it is a zombie."""
+    if sys.platform == "linux":  # psutil's value moves when the wall clock is set
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        fields = stat.rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
+    try:  # pragma: no cover - other systems
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+@cache
+def _machine() -> str:
+    if sys.platform == "linux":
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    return f"{socket.gethostname()}/{int(psutil.boot_time())}"  # pragma: no cover

