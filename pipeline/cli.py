@@ -60,7 +60,9 @@ policy_app = typer.Typer(no_args_is_help=True, help="List and show privacy polic
 app.add_typer(models_app, name="models")
 app.add_typer(policy_app, name="policy")
 
-Input = Annotated[str | None, typer.Argument(help="s3://bucket/prefix or a folder.", show_default=False)]
+Input = Annotated[
+    str | None, typer.Argument(help="s3://bucket/prefix or a folder.", show_default=False)
+]
 Output = Annotated[
     str | None,
     typer.Argument(
@@ -85,7 +87,8 @@ Policy = Annotated[
     typer.Option("--policy", help="default, eu, us, or a YAML file; a resumed job keeps its own."),
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Detector actors at most; by default one a core.")
+    int | None,
+    typer.Option("--workers", min=1, help="Detector actors at most; by default one a core."),
 ]
 Engine = Annotated[
     Literal["ray", "local"] | None,
@@ -103,10 +106,12 @@ AllowEmpty = Annotated[
     typer.Option("--allow-empty", help="Accept a job in which nothing was detected anywhere."),
 ]
 RayAddress = Annotated[
-    str | None, typer.Option("--ray-address", help="A running Ray cluster; by default a private one.")
+    str | None,
+    typer.Option("--ray-address", help="A running Ray cluster; by default a private one."),
 ]
 MetricsPort = Annotated[
-    int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this loopback port.")
+    int | None,
+    typer.Option("--metrics-port", help="Serve Prometheus metrics on this loopback port."),
 ]
 LogOption = Annotated[
     LogFormat, typer.Option("--log-format", help="auto: a bar on a terminal, JSON lines elsewhere.")
@@ -134,7 +139,9 @@ def run(
     policy: Policy = None,
     job: JobName = None,
     workers: Workers = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is due; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is due; write nothing.")
+    ] = False,
     job_file: JobFile = None,
     workspace: Workspace = None,
     engine: Engine = None,

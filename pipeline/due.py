@@ -122,7 +122,9 @@ class WorkFinder:
         if choice.which == "quarantined":
             return before is not None and before["status"] == "quarantined"
         return (
-            before is None or not is_valid(before, identity) or (row.shard, row.row) in choice.damaged
+            before is None
+            or not is_valid(before, identity)
+            or (row.shard, row.row) in choice.damaged
         )
 
     def _priors(

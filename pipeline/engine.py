@@ -19,9 +19,7 @@ class EngineCrashed(Exception):
 class Engine(Protocol):
     """Runs items through fetch, detect and publish."""
 
-    def run(
-        self, items: Iterable[WorkItem], *, searching: bool = False
-    ) -> Iterator[OutcomeDict]:
+    def run(self, items: Iterable[WorkItem], *, searching: bool = False) -> Iterator[OutcomeDict]:
         """One outcome row (with its ``shard``) for each item, in any order.
 
         Args:
@@ -44,9 +42,7 @@ class LocalEngine:
     def __init__(self, config: StageConfig) -> None:
         self._config = config
 
-    def run(
-        self, items: Iterable[WorkItem], *, searching: bool = False
-    ) -> Iterator[OutcomeDict]:
+    def run(self, items: Iterable[WorkItem], *, searching: bool = False) -> Iterator[OutcomeDict]:
         """One outcome row for each item, in order."""
         process = whole_chain(self._config)
         for item in items:

@@ -2,7 +2,7 @@
 
 ::
 
-    items -> Fetch/decode (CPU tasks) -> Detect (actors) -> Decide/redact/publish (CPU tasks) -> rows
+    items -> fetch, decode (CPU tasks) -> detect (actors) -> decide, redact, publish (CPU tasks)
 
 The three steps stay separate operators: the CPU steps ask for another share of a core than the
 actors, so Ray does not fuse them into the actors (a test asserts the plan). Errors of one image are
@@ -62,9 +62,7 @@ class RayEngine:
         self._stall_timeout_s = stall_timeout_s
         self._owned = connect(workers, address)
 
-    def run(
-        self, items: Iterable[WorkItem], *, searching: bool = False
-    ) -> Iterator[OutcomeDict]:
+    def run(self, items: Iterable[WorkItem], *, searching: bool = False) -> Iterator[OutcomeDict]:
         """One outcome row for each item, in any order.
 
         With ``searching``, one image a block, and a block whose worker keeps dying is given up:
@@ -118,7 +116,7 @@ def set_context(*, tolerate_lost_blocks: bool) -> None:
 
 def build_graph(blocks: list[pa.Table], config: StageConfig, workers: int) -> Dataset:
     """The dataset of outcome rows for ``blocks`` of envelopes."""
-    share = {"num_cpus": CPU_SHARE, "max_retries": MAX_RETRIES}
+    share: dict[str, Any] = {"num_cpus": CPU_SHARE, "max_retries": MAX_RETRIES}
     return (
         ray.data.from_arrow(blocks)
         .map_batches(
@@ -149,6 +147,16 @@ def build_graph(blocks: list[pa.Table], config: StageConfig, workers: int) -> Da
             **share,
         )
     )
+
+
+def operators(config: StageConfig, workers: int = 1) -> list[str]:
+    """Names of the physical operators that Ray would run, in order (a fused one names both)."""
+    from ray.data._internal.logical.optimizers import get_execution_plan
+
+    set_context(tolerate_lost_blocks=False)
+    plan = get_execution_plan(build_graph([_pack([])], config, workers)._logical_plan)
+    dag = plan[0].dag if isinstance(plan, tuple) else plan.dag
+    return [operator.name for operator in dag.post_order_iter()]
 
 
 class _FetchBatch:
@@ -210,7 +218,7 @@ def _pack(envelopes: list[Envelope]) -> pa.Table:
     heads = [
         pickle.dumps((e.item, e.info, *(getattr(e, name) for name in _CARRIED))) for e in envelopes
     ]
-    pixels = [None if e.pixels is None else memoryview(e.pixels).cast("B") for e in envelopes]
+    pixels = [None if e.pixels is None else e.pixels.reshape(-1).data for e in envelopes]
     return pa.table(
         [
             pa.array(heads, pa.binary()),
@@ -242,9 +250,7 @@ def _unpack(table: pa.Table) -> Iterator[Envelope]:
         if buffer is not None and info is not None:
             width, height = info.upright_size
             pixels = np.frombuffer(buffer, np.uint8).reshape(height, width, 3)
-        yield Envelope(
-            item, data, info, pixels, **dict(zip(_CARRIED, rest, strict=True))
-        )
+        yield Envelope(item, data, info, pixels, **dict(zip(_CARRIED, rest, strict=True)))
 
 
 _END = object()
@@ -269,7 +275,7 @@ def _drain(dataset: Dataset, stall_timeout_s: float) -> Iterator[OutcomeDict]:
                 if stopped.is_set():
                     return
             rows.put(_END)
-        except BaseException as error:  # handed over to the consuming thread
+        except BaseException as error:  # noqa: BLE001 - handed over to the consuming thread
             rows.put(error)
 
     thread = threading.Thread(target=pull, name="ray-outcomes", daemon=True)

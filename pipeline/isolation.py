@@ -73,7 +73,7 @@ class _Child:
 def _serve(pipe: Connection, config: StageConfig) -> None:
     try:
         process = whole_chain(config)
-    except Exception as error:  # handed to the parent, which raises it
+    except Exception as error:  # noqa: BLE001 - handed to the parent, which raises it
         pipe.send(error)
         return
     while True:
@@ -83,13 +83,11 @@ def _serve(pipe: Connection, config: StageConfig) -> None:
             return
         try:
             pipe.send(process(item))
-        except Exception as error:  # handed to the parent, which raises it
+        except Exception as error:  # noqa: BLE001 - handed to the parent, which raises it
             pipe.send(error)
 
 
-def _quarantined(
-    item: WorkItem, config: StageConfig, reason: str, timeout_s: float
-) -> OutcomeDict:
+def _quarantined(item: WorkItem, config: StageConfig, reason: str, timeout_s: float) -> OutcomeDict:
     what = (
         f"processing took more than {timeout_s:.0f} s"
         if reason == "stalls_worker"

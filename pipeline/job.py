@@ -151,7 +151,7 @@ def check_job_name(name: str) -> None:
 
 
 def default_job_name(source: str, output: str, now: datetime | None = None) -> str:
-    """Job name made of input, output and the UTC date, for instance ``photos-1f2e3d4c-2026-11-21``."""
+    """Job name made of input, output and the UTC date: ``photos-1f2e3d4c-2026-11-21``."""
     day = (now or datetime.now(UTC)).strftime("%Y-%m-%d")
     digest = hashlib.sha256(f"{source.rstrip('/')}\n{output.rstrip('/')}".encode()).hexdigest()[:8]
     slug = re.sub(r"[^A-Za-z0-9]+", "-", source.rstrip("/").rsplit("/", 1)[-1]).strip("-")[:40]
@@ -194,8 +194,8 @@ class Revision(BaseModel):
         shard_first: number of the first shard this revision adds.
         shard_count: how many it adds.
         added, changed, gone, unchanged: rows against the revision before.
-        not_selected: objects that are no pictures, by suffix, with their number.
-        links: symbolic links that were not followed.
+        not_selected: objects that are no pictures, by suffix, and what the listing passed over
+            (links, folder markers), by kind in brackets.
         inherits: earlier jobs over the same output whose blurred boxes stay blurred.
     """
 
@@ -218,7 +218,6 @@ class Revision(BaseModel):
     unchanged: int
     bytes: int
     not_selected: dict[str, int] = {}
-    links: int = 0
     inherits: list[str] = []
 
     def rules_digest(self) -> str:

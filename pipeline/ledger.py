@@ -179,7 +179,7 @@ class Ledger:
             raise LedgerError(
                 "nothing has been planned in this workspace",
                 where=self.store.uri,
-                fix="Run `streetblur plan` or `streetblur run` first, or name the right job with --job",
+                fix="Run `streetblur run` first, or name the right job with --job",
             )
         return revisions[-1]
 
@@ -269,7 +269,9 @@ class Ledger:
         if self._commits is None:
             newest: dict[int, CommitRef] = {}
             for item in self.store.list("commits/"):
-                shard, _, stem = item.key.removeprefix("commits/").removesuffix(".json").partition("/")
+                shard, _, stem = (
+                    item.key.removeprefix("commits/").removesuffix(".json").partition("/")
+                )
                 revision, _, attempt = stem.partition("-")
                 if not (shard.isdigit() and revision.isdigit() and attempt.isdigit()):
                     continue
@@ -376,4 +378,6 @@ def _parse(model: type[T], data: bytes, where: str) -> T:
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
-        raise LedgerError(f"not a valid record ({error.error_count()} errors)", where=where) from error
+        raise LedgerError(
+            f"not a valid record ({error.error_count()} errors)", where=where
+        ) from error

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.images import FORMAT_SUFFIXES
 from pipeline.job import WORKSPACE_FOLDER, ShardEntry
 from pipeline.records import MANIFEST_SCHEMA
-from pipeline.storage import ObjectInfo, ObjectStore
+from pipeline.storage import ListingReport, ObjectInfo, ObjectStore
 
 RUN_ROWS = 100_000
 """Rows sorted in memory at a time; longer listings are merged from sorted files."""
@@ -47,7 +47,13 @@ class LiveRow(NamedTuple):
 class Selection:
     """Counts of what a listing held besides pictures."""
 
-    not_selected: Counter[str] = field(default_factory=Counter)
+    suffixes: Counter[str] = field(default_factory=Counter)
+    passed_over: ListingReport = field(default_factory=ListingReport)
+
+    def counts(self) -> dict[str, int]:
+        """Objects that were not selected: by suffix, and in brackets by kind (links, ...)."""
+        kinds = {f"({kind})": number for kind, number in self.passed_over.counts.items()}
+        return dict(sorted({**self.suffixes, **kinds}.items()))
 
     def select(self, objects: Iterable[ObjectInfo]) -> Iterator[Row]:
         """Pictures as rows; everything else is counted by suffix."""
@@ -56,12 +62,13 @@ class Selection:
             if suffix in FORMAT_SUFFIXES:
                 yield Row(item.key, item.etag, item.size)
             else:
-                self.not_selected[suffix or "(no suffix)"] += 1
+                self.suffixes[suffix or "(no suffix)"] += 1
 
 
 def list_pictures(store: ObjectStore, selection: Selection) -> Iterator[Row]:
     """All pictures of ``store``, in any order, leaving any job workspace aside."""
-    return selection.select(store.list(exclude=(f"{WORKSPACE_FOLDER}/",)))
+    objects = store.list(exclude=(f"{WORKSPACE_FOLDER}/",), report=selection.passed_over)
+    return selection.select(objects)
 
 
 def sorted_rows(rows: Iterable[Row], *, run_rows: int = RUN_ROWS) -> Iterator[Row]:

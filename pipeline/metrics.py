@@ -1,4 +1,4 @@
-"""Every metric, declared once; fed from outcomes in the driver, so that each counts exactly once."""
+"""Every metric, declared once; fed from outcomes in the driver, so each counts exactly once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ class JobMetrics:
             registry=registry,
         )
         self.bytes = Counter(
-            "streetblur_image_bytes", "Bytes read and written.", ["job", "direction"], registry=registry
+            "streetblur_image_bytes",
+            "Bytes read and written.",
+            ["job", "direction"],
+            registry=registry,
         )
         self.stage = Histogram(
             "streetblur_stage_seconds",

@@ -87,7 +87,7 @@ def spec_of_job(access: Access, **flags: Any) -> JobSpec:
         output=record.output,
         job=record.job,
         workspace=access.workspace,
-        storage=access.storage.model_dump(),
+        storage=asdict(access.storage),
         **flags,
     )
 
@@ -99,7 +99,7 @@ def workspace_of(access: Access) -> Workspace:
         ConfigurationError: no such job, or several to choose from.
     """
     output = open_store(access.output, settings=access.storage)
-    output.check_root()
+    output.ensure_root(create=False)
     probe = open_workspace(output, "any", workspace=access.workspace, settings=access.storage)
     job = find_job(probe.root, access.job)
     return open_workspace(output, job, workspace=access.workspace, settings=access.storage)
@@ -194,8 +194,6 @@ def plan(spec: JobSpec) -> None:
         f"{revision.added} added, {revision.changed} changed, {revision.gone} gone",
     )
     table.add_row("not selected", _counts(revision.not_selected))
-    if revision.links:
-        table.add_row("links not followed", str(revision.links))
     out.print(table)
 
 
@@ -206,7 +204,7 @@ def show_preview(spec: JobSpec) -> None:
 
     check_disjoint(spec.input, spec.output)
     source = open_store(spec.input, settings=spec.storage)
-    source.check_root()
+    source.ensure_root(create=False)
     output = open_store(spec.output, settings=spec.storage)
     workspace = open_workspace(
         output, spec.job_name, workspace=spec.workspace, settings=spec.storage
@@ -227,8 +225,6 @@ def show_preview(spec: JobSpec) -> None:
     table.add_row("due", f"{found.due:,}")
     table.add_row("changed, gone", f"{found.changed:,}, {found.gone:,}")
     table.add_row("not selected", _counts(found.not_selected))
-    if found.links:
-        table.add_row("links not followed", str(found.links))
     out.print(table)
 
 
@@ -237,14 +233,16 @@ def show_status(access: Access, as_json: bool) -> None:
     from pipeline.status import job_status
 
     output = open_store(access.output, settings=access.storage)
-    output.check_root()
+    output.ensure_root(create=False)
     probe = open_workspace(output, "any", workspace=access.workspace, settings=access.storage)
     names = [find_job(probe.root, access.job)] if access.job else jobs_in(probe.root)
     if not names:
         find_job(probe.root, None)
     found = [job_status(probe.sibling(name), name) for name in names]
     if as_json:
-        out.print_json(json.dumps([{**asdict(one), "tally": one.tally.model_dump()} for one in found]))
+        out.print_json(
+            json.dumps([{**asdict(one), "tally": one.tally.model_dump()} for one in found])
+        )
         return
     for one in found:
         table = _tally_table(one.tally, one.images, title=f"job {one.job}")

@@ -199,7 +199,9 @@ def _scan_png(data: bytes) -> list[str]:
     left: list[str] = []
     for kind, payload in found.chunks:
         if kind != b"IDAT":
-            left += _named(f"chunk {kind.decode('latin-1')}", payload)
+            left += _named(
+                f"chunk {kind.decode('latin-1')}", payload + png.inflated_text(kind, payload)
+            )
         if kind == b"eXIf":
             left += _scan_exif(payload)
     return left + _scan_rest(data[found.end :])

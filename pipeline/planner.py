@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 
 from pipeline.job import JobRecord, Revision, ShardEntry
 from pipeline.ledger import Ledger
-from pipeline.manifest import Delta, LiveRow, Row, Selection, list_pictures, sorted_rows, write_shards
+from pipeline.manifest import (
+    Delta,
+    LiveRow,
+    Row,
+    Selection,
+    list_pictures,
+    sorted_rows,
+    write_shards,
+)
 from pipeline.overrides import Overrides
 from pipeline.policy import PrivacyPolicy
 from pipeline.records import REDACTION_VERSION
@@ -36,7 +44,6 @@ class Preview:
     changed: int = 0
     gone: int = 0
     not_selected: dict[str, int] = field(default_factory=dict)
-    links: int = 0
 
 
 def preview(source: ObjectStore, ledger: Ledger, rules: Rules) -> Preview:
@@ -66,8 +73,7 @@ def preview(source: ObjectStore, ledger: Ledger, rules: Rules) -> Preview:
         result.due += not (old is not None and same and old.etag == row.etag and old.valid)
         old = next(known, None) if same else old
     result.gone += sum(1 for _ in known) + (old is not None)
-    result.not_selected = dict(sorted(selection.not_selected.items()))
-    result.links = _links(source)
+    result.not_selected = selection.counts()
     return result
 
 
@@ -96,7 +102,9 @@ def plan(
     ledger = workspace.ledger
     record = ledger.create_job(record)
     before = ledger.revisions()[-1] if ledger.revisions() else None
-    overrides = rules.overrides if rules.overrides is not None else (before.overrides if before else {})
+    overrides = (
+        rules.overrides if rules.overrides is not None else (before.overrides if before else {})
+    )
     number = before.number + 1 if before else 0
     first = before.shard_first + before.shard_count if before else 0
     folder = f"manifest/{number:04d}-{epoch:08d}"
@@ -104,9 +112,7 @@ def plan(
     live: Iterator[LiveRow] = ledger.live_rows() if before else iter(())
     fresh = delta.compare(live, counter.count(sorted_rows(list_pictures(source, selection))))
     entries: list[ShardEntry] = list(
-        write_shards(
-            ledger.store, folder, fresh, first_shard=first, shard_size=record.shard_size
-        )
+        write_shards(ledger.store, folder, fresh, first_shard=first, shard_size=record.shard_size)
     )
     revision = Revision(
         number=number,
@@ -126,11 +132,15 @@ def plan(
         gone=delta.gone,
         unchanged=delta.unchanged,
         bytes=counter.bytes,
-        not_selected=dict(sorted(selection.not_selected.items())),
-        links=_links(source),
+        not_selected=selection.counts(),
         inherits=before.inherits if before else _earlier_jobs(workspace),
     )
-    if before is not None and not delta.superseded and not entries and _same_rules(before, revision):
+    if (
+        before is not None
+        and not delta.superseded
+        and not entries
+        and _same_rules(before, revision)
+    ):
         return before
     ledger.write_revision(revision, entries, delta.superseded)
     return revision
@@ -152,10 +162,6 @@ def _earlier_jobs(workspace: Workspace) -> list[str]:
         if record.output == mine.output:
             found.append((record.created, name))
     return [name for _, name in sorted(found, reverse=True)]
-
-
-def _links(source: ObjectStore) -> int:
-    return int(getattr(source, "skipped_links", 0))
 
 
 class _Counter:

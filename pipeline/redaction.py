@@ -187,7 +187,9 @@ def _layer(
     cells = Cells.of(source, inside, cell, margin)
     stream = noise.stream(box.style.mode, inside)
     level = box.style.noise * full / 255
-    grid = cells.means + stream.normal(cells.means.shape, CELL_NOISE * level)
+    rows, columns, channels = cells.means.shape
+    # blocks share their noise between the colours: it would tint them
+    grid = cells.means + stream.normal((rows, columns, channels if blur else 1), CELL_NOISE * level)
     grid = np.clip(grid, 0, full)
     if blur:
         yield from _with_grain(Smooth(cells, grid, box.sigma_px, full), region, stream, level)

@@ -97,7 +97,6 @@ def summary(result: RunResult, facts: Facts, verification: Verification) -> dict
             for name, finding in verification.findings().items()
         },
         "not_selected": revision.not_selected,
-        "links_not_followed": revision.links,
         "revision": revision.number,
         "policy": {"name": revision.policy.name, "digest": revision.policy_digest},
         "models": revision.models,
@@ -135,7 +134,9 @@ def write_report(result: RunResult) -> dict[str, Any]:
     pictures = _thumbnails(result, facts)
     store = ledger.store
     store.put("summary.json", json.dumps(content, indent=2, ensure_ascii=False).encode())
-    page = environment.get_template("report.html.j2").render(s=content, pictures=pictures, bins=BINS)
+    page = environment.get_template("report.html.j2").render(
+        s=content, pictures=pictures, bins=BINS
+    )
     store.put("report.html", page.encode(), content_type="text/html; charset=utf-8")
     text = environment.get_template("report.md.j2").render(s=content)
     store.put("report.md", text.encode(), content_type="text/markdown; charset=utf-8")
@@ -149,7 +150,7 @@ def _markdown(value: object) -> str:
 
 
 def _thumbnails(result: RunResult, facts: Facts) -> list[dict[str, str]]:
-    pictures = []
+    pictures: list[dict[str, str]] = []
     for key, etag in facts.samples.items():
         if len(pictures) == THUMBNAILS:
             break

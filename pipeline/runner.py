@@ -151,7 +151,7 @@ class Runner:
             check_disjoint(spec.input, spec.workspace)
         source = open_store(spec.input, settings=spec.storage)
         output = open_store(spec.output, settings=spec.storage)
-        source.check_root()
+        source.ensure_root(create=False)
         output.ensure_root()
         workspace = open_workspace(
             output, spec.job_name, workspace=spec.workspace, settings=spec.storage
@@ -220,7 +220,9 @@ class Runner:
                     fix="Set STREETBLUR_SECRET or STREETBLUR_SECRET_FILE here and on every node",
                 )
             secret = fresh_secret()
-            log.info("no noise secret is set: this run uses a fresh random one, which is not stored")
+            log.info(
+                "no noise secret is set: this run uses a fresh random one, which is not stored"
+            )
             install_secret(secret)
         return StageConfig(
             token=uuid.uuid4().hex,

@@ -47,7 +47,7 @@ def read_secret(environ: Mapping[str, str] = os.environ) -> NoiseSecret | None:
     """The configured secret, or None when none is configured.
 
     Raises:
-        ConfigurationError: it is not 64 hex digits, or its file cannot be read or is open to others.
+        ConfigurationError: not 64 hex digits, or its file is unreadable or open to others.
     """
     text = environ.get(VARIABLE, "").strip()
     where = VARIABLE
@@ -86,5 +86,5 @@ def fresh_secret() -> NoiseSecret:
 
 
 def install_secret(secret: NoiseSecret) -> None:
-    """Put ``secret`` into this process's environment, from which workers on this node inherit it."""
+    """Put ``secret`` into this process's environment; workers on this node inherit it."""
     os.environ[VARIABLE] = secret.reveal().hex()

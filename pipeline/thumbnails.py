@@ -6,7 +6,8 @@ import io
 
 from PIL import Image
 
-from pipeline.images import ImageInfo, decode_upright
+from pipeline.decode import decode_upright
+from pipeline.images import ImageInfo
 
 SIDE = 360
 

@@ -114,7 +114,9 @@ def verify(workspace: Workspace) -> Verification:
 
 def _known(ledger: Ledger, result: Verification) -> Iterator[Known]:
     """Every live manifest row in key order, counted into ``result`` on the way."""
-    for row in known_rows(ledger, ledger.current(), on_outcomes=lambda rows: result.tally.add(tally(rows))):
+    for row in known_rows(
+        ledger, ledger.current(), on_outcomes=lambda rows: result.tally.add(tally(rows))
+    ):
         result.rows += 1
         if not row.valid:
             result.due.add(row.key)

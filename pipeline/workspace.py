@@ -92,5 +92,7 @@ def find_job(root: ObjectStore, job: str | None) -> str:
             fix="Start one with `streetblur run INPUT OUTPUT`, or check OUTPUT and --workspace",
         )
     raise ConfigurationError(
-        f"there are several jobs: {', '.join(names[:10])}", where=root.uri, fix="Choose one with --job"
+        f"there are several jobs: {', '.join(names[:10])}",
+        where=root.uri,
+        fix="Choose one with --job",
     )

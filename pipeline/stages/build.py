@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 
 from pipeline.errors import ConfigurationError
 from pipeline.images import ImageLimits
@@ -49,7 +48,7 @@ class StageConfig:
     detector: str = "pipeline.stages.build:packaged_detector"
     model_repository: str | None = None
     models: str = ""
-    policy_digest: str = field(default="")
+    policy_digest: str = ""
 
 
 def packaged_detector(config: StageConfig) -> Detector:
@@ -69,51 +68,45 @@ def start(item: WorkItem) -> Envelope:
 
 
 def fetch_chain(config: StageConfig) -> Chain:
-    """Fetch and decode."""
-    return _fetch_chains(config.token, _Hold(config))
+    """Fetch and decode; made once a process and configuration."""
+    return _once("fetch", config, _make_fetch)
 
 
 def detect_chain(config: StageConfig) -> Chain:
-    """Detect."""
-    return _detect_chains(config.token, _Hold(config))
+    """Detect; made once a process and configuration."""
+    return _once("detect", config, _make_detect)
 
 
 def publish_chain(config: StageConfig) -> Chain:
-    """Decide, redact, check and write."""
-    return _publish_chains(config.token, _Hold(config))
+    """Decide, redact, check and write; made once a process and configuration."""
+    return _once("publish", config, _make_publish)
 
 
-class _Hold:
-    """Carries a configuration past a cache keyed by its token alone."""
-
-    def __init__(self, config: StageConfig) -> None:
-        self.config = config
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hold)
-
-    def __hash__(self) -> int:
-        return 0
+_made: dict[str, tuple[str, Chain]] = {}
 
 
-@lru_cache(maxsize=2)
-def _fetch_chains(token: str, hold: _Hold) -> Chain:
-    config = hold.config
+def _once(name: str, config: StageConfig, make: Callable[[StageConfig], Chain]) -> Chain:
+    """The chain of this configuration; the one of an earlier run in this process is let go."""
+    token, chain = _made.get(name, ("", None))
+    if chain is None or token != config.token:
+        chain = make(config)
+        _made[name] = (config.token, chain)
+    return chain
+
+
+def _make_fetch(config: StageConfig) -> Chain:
     fetch = Fetch(open_store(config.input_uri, settings=config.storage), config.limits)
     decode = Decode(config.limits)
     return lambda envelope: guarded("decode", decode, guarded("fetch", fetch, envelope))
 
 
-@lru_cache(maxsize=2)
-def _detect_chains(token: str, hold: _Hold) -> Chain:
-    module, _, function = hold.config.detector.partition(":")
-    detect = Detect(getattr(importlib.import_module(module), function)(hold.config))
+def _make_detect(config: StageConfig) -> Chain:
+    module, _, function = config.detector.partition(":")
+    detect = Detect(getattr(importlib.import_module(module), function)(config))
     return lambda envelope: guarded("detect", detect, envelope)
 
 
-@lru_cache(maxsize=2)
-def _publish_chains(token: str, hold: _Hold) -> Chain:
-    config = hold.config
+def _make_publish(config: StageConfig) -> Chain:
     output = open_store(config.output_uri, settings=config.storage)
     guard = LeaseGuard(output, config.epoch)
     redact = Redact(config.policy, worker_secret(config.secret_id))
@@ -133,6 +126,6 @@ def worker_secret(expected_id: str) -> NoiseSecret:
         raise ConfigurationError(
             "this worker does not hold the run's noise secret",
             where="STREETBLUR_SECRET",
-            fix="Set the same STREETBLUR_SECRET or STREETBLUR_SECRET_FILE on every node before Ray starts",
+            fix="Set the same STREETBLUR_SECRET (or _FILE) on every node before Ray starts",
         )
     return secret

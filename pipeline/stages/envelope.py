@@ -76,7 +76,9 @@ class Envelope:
     notes: tuple[str, ...] = ()
     milliseconds: dict[str, float] = field(default_factory=dict)
 
-    def ended(self, status: Literal["quarantined", "failed"], reason: str, message: str) -> Envelope:
+    def ended(
+        self, status: Literal["quarantined", "failed"], reason: str, message: str
+    ) -> Envelope:
         """This image with an ending, its pixels and bytes let go."""
         return dataclasses.replace(
             self, data=None, pixels=None, ending=Ending(status, reason, message[:500])
@@ -129,7 +131,9 @@ def outcome_of(envelope: Envelope, *, policy_digest: str, models: str) -> Outcom
     """The outcome of an image that has been through every stage."""
     item, info, done, ending = envelope.item, envelope.info, envelope.published, envelope.ending
     if (done is None) == (ending is None):
-        envelope = envelope.ended("failed", "internal_error", "the image left the stages unfinished")
+        envelope = envelope.ended(
+            "failed", "internal_error", "the image left the stages unfinished"
+        )
         done, ending = None, envelope.ending
     return Outcome(
         key=item.key,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from pipeline.images import ImageLimits, decode_upright, inspect_image
+from pipeline.decode import decode_upright
 from pipeline.errors import ImageRefused
+from pipeline.images import ImageLimits, inspect_image
 from pipeline.stages.envelope import Envelope
-from pipeline.storage import NotFound, ObjectStore, RefusedKey, TooLarge, validate_key
+from pipeline.storage import ObjectStore, RefusedKey, TooLarge, validate_key
 
 
 class Fetch:
@@ -32,9 +33,7 @@ class Fetch:
         if item.size == 0:
             raise ImageRefused("empty", "the object has no bytes", where=item.key)
         try:
-            data = self._store.get(
-                item.key, if_match=item.etag, max_bytes=self._limits.max_bytes
-            )
+            data = self._store.get(item.key, if_match=item.etag, max_bytes=self._limits.max_bytes)
         except TooLarge as error:
             raise ImageRefused("too_large_bytes", error.what, where=item.key) from error
         return dataclasses.replace(envelope, data=data)

@@ -6,9 +6,9 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 
-from pipeline.encode import OutputRejected, check_output
 from pipeline.errors import ImageRefused
 from pipeline.images import CONTENT_TYPES
+from pipeline.output_check import OutputRejected, check_output
 from pipeline.policy import PrivacyPolicy
 from pipeline.stages.envelope import Envelope, Published
 from pipeline.stages.redact import Redact
@@ -42,24 +42,26 @@ class Publish:
             LeaseError: another run owns the output.
         """
         source, info = envelope.data, envelope.info
-        envelope, image, boxes = self._redact(envelope)
+        envelope, made = self._redact(envelope)
         if source is None or info is None:
             raise ImageRefused("not_decided", "no decision was made", where=envelope.item.key)
         try:
-            check_output(source, info, image.data, boxes, self._policy)
+            check_output(
+                source, info, made.image.data, made.boxes, self._policy, decoded=made.decoded
+            )
         except OutputRejected as error:
             raise ImageRefused("output_rejected", error.what, where=envelope.item.key) from error
         self._fence()
         stored = self._store.put(
-            envelope.item.key, image.data, content_type=CONTENT_TYPES[info.format]
+            envelope.item.key, made.image.data, content_type=CONTENT_TYPES[info.format]
         )
         return dataclasses.replace(
             envelope,
             data=None,
             published=Published(
-                size=len(image.data),
-                sha256=hashlib.sha256(image.data).hexdigest(),
+                size=len(made.image.data),
+                sha256=hashlib.sha256(made.image.data).hexdigest(),
                 etag=stored.etag,
-                route=image.route,
+                route=made.image.route,
             ),
         )

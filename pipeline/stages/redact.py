@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.decode import decode_upright
 from pipeline.encode import RedactedImage, redact_image
 from pipeline.errors import ImageRefused
+from pipeline.noise import NoiseKey
 from pipeline.policy import PrivacyPolicy
-from pipeline.redaction import NoiseKey, RedactionBox
+from pipeline.redaction import RedactionBox
 from pipeline.secret import NoiseSecret
 from pipeline.stages.envelope import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """A redacted file, with what its check needs.
+
+    Attributes:
+        image: the new bytes, their route and notes.
+        boxes: what was obscured, in upright pixels.
+        decoded: the source's upright pixels if it had to be decoded.
+    """
+
+    image: RedactedImage
+    boxes: list[RedactionBox]
+    decoded: NDArray[np.uint8] | None
 
 
 class Redact:
@@ -19,8 +40,8 @@ class Redact:
         self._policy = policy
         self._secret = secret
 
-    def __call__(self, envelope: Envelope) -> tuple[Envelope, RedactedImage, list[RedactionBox]]:
-        """The envelope with the share of pixels in kept boxes, the new bytes, and the boxes.
+    def __call__(self, envelope: Envelope) -> tuple[Envelope, Redaction]:
+        """The envelope with the share of pixels in kept boxes, and the redaction.
 
         Raises:
             ImageRefused: no decision was made, or the picture cannot be coded again.
@@ -32,16 +53,18 @@ class Redact:
             for d in envelope.decisions
             if d.kept
         ]
+        decoded = decode_upright(envelope.data, envelope.info) if boxes else None
         image = redact_image(
             envelope.data,
             envelope.info,
             boxes,
             noise=NoiseKey(self._secret.reveal(), envelope.item.key),
             policy=self._policy,
+            decoded=decoded,
         )
         area = sum((b.x2 - b.x1) * (b.y2 - b.y1) for b in boxes)
         share = min(area / (envelope.info.width * envelope.info.height), 1.0)
         envelope = dataclasses.replace(
             envelope, obscured_share=share, notes=(*envelope.notes, *image.notes)
         )
-        return envelope, image, boxes
+        return envelope, Redaction(image, boxes, decoded)

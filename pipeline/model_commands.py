@@ -1,0 +1,84 @@
+"""Models for the command line and for runs: what is in force, list, fetch, check."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.job import JobSpec
+from serving import registry
+from serving.errors import ModelMissing
+from serving.model_checks import check_models
+from serving.pypi import sha256_file
+
+log = logging.getLogger(__name__)
+out = Console(highlight=False, soft_wrap=True)
+
+
+def models_in_force(spec: JobSpec, versions: dict[str, int]) -> dict[str, str]:
+    """``version:sha256`` of each model that judges; fetches the default models when missing.
+
+    Raises:
+        ServingError: a model cannot be had.
+    """
+    found = models_present(versions)
+    if any(value.endswith(":missing") for value in found.values()):
+        fetch()
+        found = models_present(versions)
+    for name, value in found.items():
+        if value.endswith(":missing"):
+            raise ModelMissing(
+                f"version {versions[name]} is not in the model repository",
+                where=f"{name} in {registry.find_repository()}",
+                fix="Put it there, or name another version in the policy (models:)",
+            )
+    return found
+
+
+def models_present(versions: dict[str, int]) -> dict[str, str]:
+    """``version:sha256`` of each model, or ``version:missing``; the empty filter has no file."""
+    repository = registry.find_repository()
+    found = {}
+    for name, number in versions.items():
+        if name == "postprocessor" and number == 0:
+            found[name] = "0"
+            continue
+        try:
+            digest = sha256_file(registry.model_path(repository, name, number))[:16]
+        except ModelMissing:
+            digest = "missing"
+        found[name] = f"{number}:{digest}"
+    return found
+
+
+def fetch() -> None:
+    """Fetch what is missing and say under which licence it comes."""
+    for model in registry.fetch_models(log=_say):
+        record = model.record
+        state = "fetched" if model.fresh else "there already"
+        _say(f"{record.model} {record.version}: {state}; {record.origin}; licence {record.licence}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - progress for people, before any log exists
+
+
+def show() -> None:
+    """Print the models of the repository."""
+    table = Table("model", "version", "present", "licence", "origin")
+    for model in registry.list_models():
+        present = "yes" if model.present else "no"
+        table.add_row(model.model, str(model.version), present, model.licence, model.origin)
+    out.print(table)
+    out.print(f"repository: {escape(str(registry.find_repository()))}")
+
+
+def check() -> None:
+    """Check every model; an error says which one is wrong."""
+    for record in check_models():
+        text = f"{record.model} {record.version} sha256 {record.sha256[:16]}"
+        out.print(f"[green]ok[/] {text}, contract and canary")

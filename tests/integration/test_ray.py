@@ -1,0 +1,94 @@
+"""The Ray engine: same bytes as the local one, the plan, images that kill or stall workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import ray
+
+from pipeline.graph import RayEngine, connect, operators
+from pipeline.isolation import run_isolated
+from pipeline.runner import Exit
+from pipeline.secret import VARIABLE
+from tests.integration.jobs import SECRET, files, pictures, run_stubbed
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """One cluster for the module; tests that stall it end it, the next one starts it again."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv(VARIABLE, SECRET)
+    connect(2, None)
+    yield
+    ray.shutdown()
+    patch.undo()
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "in"
+    pictures(folder, 20)
+    return folder
+
+
+def ray_engine(config, stall_timeout_s=120.0):
+    return RayEngine(config, workers=2, address=None, stall_timeout_s=stall_timeout_s)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_both_engines_give_the_same_bytes(source, tmp_path):
+    pictures(source / "grey", 3, size=(33, 47), seed=5)
+    (source / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
+    one, _ = run_stubbed(source, tmp_path / "a")
+    two, _ = run_stubbed(source, tmp_path / "b", engine_factory=ray_engine)
+    assert files(tmp_path / "a") == files(tmp_path / "b") != {}
+    assert one.exit_code is two.exit_code is Exit.QUARANTINED
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_three_steps_are_not_fused(source, tmp_path):
+    captured = []
+
+    def capture(config):
+        captured.append(config)
+        return ray_engine(config)
+
+    run_stubbed(source, tmp_path / "out", engine_factory=capture)
+    names = operators(captured[0])
+    steps = [
+        name for name in names if "FetchDecode" in name or "Detect" in name or "Publish" in name
+    ]
+    assert len(steps) == 3, names
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_image_that_kills_its_process_harms_itself_alone(source, tmp_path):
+    pictures(source / "killer", 1, size=(13, 20))
+    result, recorder = run_stubbed(
+        source, tmp_path / "out", detector="deadly", engine_factory=ray_engine
+    )
+    reasons = {row["key"]: row["reason"] for row in recorder.rows if row["status"] != "published"}
+    assert reasons == {"killer/d0/0000.jpg": "kills_worker"}
+    assert result.verification.tally.published == 20
+    assert result.exit_code is Exit.QUARANTINED
+
+
+def test_an_image_that_stalls_is_quarantined_alone(source, tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, SECRET)
+    pictures(source / "sleeper", 1, size=(17, 20))
+    captured = []
+
+    class Capture:
+        def __init__(self, config):
+            captured.append(config)
+
+        def run(self, items, *, searching=False):
+            yield from run_isolated(list(items), captured[0], 8.0)
+
+        def close(self):
+            pass
+
+    _, recorder = run_stubbed(source, tmp_path / "out", detector="deadly", engine_factory=Capture)
+    reasons = {row["key"]: row["reason"] for row in recorder.rows if row["status"] != "published"}
+    assert reasons == {"sleeper/d0/0000.jpg": "stalls_worker"}
