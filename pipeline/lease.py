@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 
-from pipeline.errors import LeaseError, StorageError
+from pipeline.errors import LeaseError, StorageError, StreetblurError
 from pipeline.lease_record import LeaseRecord, lease_key, newest_epoch, read_record
 from pipeline.process_identity import this_process
 from pipeline.storage import ObjectStore
@@ -197,7 +197,7 @@ class Lease:
             try:
                 self._renew()
                 wait = interval
-            except StorageError as error:
+            except StreetblurError as error:
                 _log.warning("the lease could not be renewed, trying again: %s", error)
                 wait = interval / _RENEWALS_A_TTL
 
