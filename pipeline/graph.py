@@ -16,6 +16,7 @@ import os
 import pickle
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -116,11 +117,13 @@ def set_context(*, tolerate_lost_blocks: bool) -> None:
 
 def build_graph(blocks: list[pa.Table], config: StageConfig, workers: int) -> Dataset:
     """The dataset of outcome rows for ``blocks`` of envelopes."""
+    # finite restarts can be asked for in this way only, until Ray names the parameters
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     share: dict[str, Any] = {"num_cpus": CPU_SHARE, "max_retries": MAX_RETRIES}
     return (
         ray.data.from_arrow(blocks)
         .map_batches(
-            _FetchBatch(config),
+            FetchDecode(config),
             batch_size=None,
             batch_format="pyarrow",
             zero_copy_batch=True,
@@ -128,7 +131,7 @@ def build_graph(blocks: list[pa.Table], config: StageConfig, workers: int) -> Da
             **share,
         )
         .map_batches(
-            DetectBatch,
+            DetectActor,
             fn_constructor_args=(config,),
             batch_size=None,
             batch_format="pyarrow",
@@ -139,7 +142,7 @@ def build_graph(blocks: list[pa.Table], config: StageConfig, workers: int) -> Da
             max_task_retries=MAX_RETRIES,
         )
         .map_batches(
-            _PublishBatch(config),
+            RedactPublish(config),
             batch_size=None,
             batch_format="pyarrow",
             zero_copy_batch=True,
@@ -159,16 +162,18 @@ def operators(config: StageConfig, workers: int = 1) -> list[str]:
     return [operator.name for operator in dag.post_order_iter()]
 
 
-class _FetchBatch:
+class FetchDecode:
+    """The first CPU step."""
+
     def __init__(self, config: StageConfig) -> None:
         self._config = config
-        self.__name__ = "FetchDecode"
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        """Envelopes in, with bytes and pixels out; one table an image."""
         yield from _each(table, fetch_chain(self._config))
 
 
-class DetectBatch:
+class DetectActor:
     """The actor: holds the models and, for a moment, the pixels."""
 
     def __init__(self, config: StageConfig) -> None:
@@ -179,12 +184,14 @@ class DetectBatch:
         yield from _each(table, self._chain)
 
 
-class _PublishBatch:
+class RedactPublish:
+    """The last CPU step; the only one that writes the output."""
+
     def __init__(self, config: StageConfig) -> None:
         self._config = config
-        self.__name__ = "DecideRedactPublish"
 
     def __call__(self, table: pa.Table) -> pa.Table:
+        """Envelopes with candidates in, outcome rows out."""
         chain = publish_chain(self._config)
         rows = []
         for envelope in _unpack(table):
