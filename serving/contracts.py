@@ -56,14 +56,12 @@ class ModelContract:
             score, zero-padded; ``count`` int32 [N], rows with a score of at least
             ``GRAPH_FLOOR`` (capped at K); ``peak`` float32 [N], the highest raw score before the
             floor, never exactly 0 in a live model.
-        pad_rgb: colour that pads a picture to the multiple: what the net takes for nothing.
     """
 
     name: str
     label: Label
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    pad_rgb: tuple[int, int, int]
 
     @staticmethod
     def misaligned(shape: tuple[int, ...]) -> bool:
@@ -79,10 +77,8 @@ _DETECTOR_OUTPUTS = (
     TensorSpec("peak", "float32", ("N",)),
 )
 
-FACE_DETECTOR = ModelContract("face_detector", "face", (_IMAGE,), _DETECTOR_OUTPUTS, (0, 0, 0))
-PLATE_DETECTOR = ModelContract(
-    "plate_detector", "plate", (_IMAGE,), _DETECTOR_OUTPUTS, (123, 117, 104)
-)
+FACE_DETECTOR = ModelContract("face_detector", "face", (_IMAGE,), _DETECTOR_OUTPUTS)
+PLATE_DETECTOR = ModelContract("plate_detector", "plate", (_IMAGE,), _DETECTOR_OUTPUTS)
 
 DETECTORS: tuple[ModelContract, ...] = (FACE_DETECTOR, PLATE_DETECTOR)
 CONTRACTS: dict[str, ModelContract] = {contract.name: contract for contract in DETECTORS}

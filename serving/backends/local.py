@@ -56,7 +56,7 @@ class LocalBackend:
         names = [spec.name for spec in contract.outputs]
         try:
             values = session.run(names, {name: inputs[name] for name in inputs})
-        except Exception as error:  # noqa: BLE001  (ONNX Runtime raises many unrelated types)
+        except Exception as error:
             raise InferenceError(
                 f"ONNX Runtime could not run the model ({error})",
                 where=model,
@@ -98,7 +98,7 @@ class LocalBackend:
         options.enable_mem_pattern = False
         try:
             return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001  (ONNX Runtime raises many unrelated types)
+        except Exception as error:
             raise ModelCorrupt(
                 f"ONNX Runtime cannot open the model ({error})",
                 where=str(path),

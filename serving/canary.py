@@ -1,0 +1,116 @@
+"""A picture with a known face and a known plate: readiness is no proof, this is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.detectors import DetectionResult
+from serving.errors import InsaneOutput, ServingError
+from serving.geometry import LABELS, Candidate, Label, pairwise_iou
+
+FOLDER = Path(__file__).resolve().parent / "canary"
+
+MIN_IOU = 0.8
+"""Half precision moves these boxes by less than a pixel; a shift by a tenth of a box fails."""
+
+SCORE_TOLERANCE = 0.1
+"""Absolute. Quantised models move scores by a few hundredths."""
+
+MAX_STRAY = 6
+"""More further candidates than this in a picture with two objects are no sane answer."""
+
+
+class Detects(Protocol):
+    """What the canary needs of ``DetectorSet``."""
+
+    def detect(self, pixels: NDArray[np.uint8]) -> DetectionResult:
+        """See ``DetectorSet.detect``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryResult:
+    """Agreement with the known detections, by label: IoU 0..1, and score minus known score."""
+
+    iou: dict[Label, float]
+    score_shift: dict[Label, float]
+
+
+@lru_cache(maxsize=1)
+def canary_pixels() -> NDArray[np.uint8]:
+    """The picture, uint8 [H, W, 3] RGB; do not write to it.
+
+    Raises:
+        ServingError: the package is damaged.
+    """
+    bgr = cv2.imread(str(FOLDER / "canary.jpg"), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ServingError(
+            "the canary picture cannot be read", where=str(FOLDER), fix="Install again"
+        )
+    pixels = np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
+    pixels.setflags(write=False)
+    return pixels
+
+
+@lru_cache(maxsize=1)
+def _known() -> dict[Label, tuple[NDArray[np.float32], float]]:
+    content = json.loads((FOLDER / "canary.json").read_text("utf-8"))
+    return {
+        label: (np.asarray(content[label]["xyxy"], np.float32), float(content[label]["score"]))
+        for label in LABELS
+    }
+
+
+def run_canary(detectors: Detects) -> CanaryResult:
+    """Detect on the canary and compare.
+
+    Raises:
+        InferenceError: a model did not answer.
+        InsaneOutput: the face or the plate is missing, displaced, or scored differently, or the
+            picture is full of other candidates.
+    """
+    result = detectors.detect(canary_pixels())
+    ious: dict[Label, float] = {}
+    shifts: dict[Label, float] = {}
+    for label, (box, score) in _known().items():
+        found = _of(result, label)
+        boxes = np.array([c.box.as_tuple() for c in found], np.float32).reshape(-1, 4)
+        overlap = pairwise_iou(box[None], boxes)[0]
+        best = int(overlap.argmax()) if len(found) else -1
+        iou = float(overlap[best]) if found else 0.0
+        shift = found[best].score - score if found else -score
+        if iou < MIN_IOU or abs(shift) > SCORE_TOLERANCE or len(found) > 1 + MAX_STRAY:
+            raise InsaneOutput(
+                f"the known {label} is found with IoU {iou:.2f} (at least {MIN_IOU}), score "
+                f"{score + shift:.2f} (known {score:.2f}) among {len(found)} candidates",
+                where=f"canary, {label}_detector",
+                fix="Run `streetblur models check`, or name another model version in the policy",
+            )
+        ious[label], shifts[label] = iou, shift
+    return CanaryResult(ious, shifts)
+
+
+def recorded(detectors: Detects) -> dict[str, Any]:
+    """The best detection of each label, in the form of ``canary.json``."""
+    result = detectors.detect(canary_pixels())
+    best = {label: max(_of(result, label), key=lambda c: c.score) for label in LABELS}
+    return {
+        label: {
+            "xyxy": [round(value, 2) for value in item.box.as_tuple()],
+            "score": round(item.score, 4),
+        }
+        for label, item in best.items()
+    }
+
+
+def _of(result: DetectionResult, label: Label) -> list[Candidate]:
+    return [candidate for candidate in result.candidates if candidate.label == label]

