@@ -133,8 +133,11 @@ def fetch_models(
         ModelCorrupt: the rewritten graph is not the expected one.
     """
     repository = find_repository(location)
-    with locked(repository / ".fetch.lock"):
-        return tuple(_fetch(source, repository, cache_dir, log) for source in SOURCES)
+    fetched = []
+    for source in SOURCES:
+        with locked(repository / source.name / str(source.version) / ".fetch.lock"):
+            fetched.append(_fetch(source, repository, cache_dir, log))
+    return tuple(fetched)
 
 
 def _fetch(
