@@ -151,10 +151,17 @@ def _paint(source: Pixels, out: Pixels, inside: IntBox, box: RedactionBox, noise
         rows = layer.shape[0]
         target = out[row : row + rows, x1:x2]
         dy = _distance(row, row + rows, inside[1], inside[3])
-        if box.feather_px:
-            weight = _feather(dx, dy, box.feather_px)
-            layer = (target * (256 - weight) + layer * weight + 128) >> 8
-        target[...] = layer
+        if not dy.any():
+            # only the sides of these rows are feathered: the box itself needs no mixing
+            left, right = inside[0] - x1, inside[2] - x1
+            target[:, left:right] = layer[:, left:right]
+            sides = [slice(0, left), slice(right, None)]
+        else:
+            sides = [slice(None)]
+        for side in sides:
+            weight = _feather(dx[side], dy, box.feather_px)
+            mixed = target[:, side] * (256 - weight) + layer[:, side] * weight
+            target[:, side] = (mixed + 128) >> 8
         row += rows
 
 

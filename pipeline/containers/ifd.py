@@ -58,12 +58,18 @@ def read_header(data: bytes) -> tuple[Order, int]:
 
 
 def read_directory(
-    data: bytes, order: Order, offset: int, max_value: int | None = None
+    data: bytes,
+    order: Order,
+    offset: int,
+    max_value: int | None = None,
+    *,
+    strict: bool = False,
 ) -> tuple[Directory, int]:
     """The directory at ``offset`` and the offset of the next one (0: none).
 
     Args:
         max_value: entries with longer values are left out unread.
+        strict: whether the offset of the next directory must be there.
 
     Raises:
         MalformedTags: the directory or a value lies outside ``data``.
@@ -86,7 +92,9 @@ def read_directory(
         if start + size > len(data):
             raise MalformedTags(f"the value of tag {tag:#06x} lies outside the data")
         entries.setdefault(tag, Entry(kind, number, data[start : start + size]))
-    # some writers leave out the offset of the next directory at the very end
+    if strict and end + 4 > len(data):
+        raise MalformedTags("the last directory is cut short")
+    # EXIF writers often leave out the offset of the next directory at the very end
     following = struct.unpack_from(f"{order}I", data, end)[0] if end + 4 <= len(data) else 0
     return entries, following
 

@@ -159,6 +159,14 @@ def _international_text(content: bytes) -> bytes:
     return _inflated(text) if content[:1] == b"\1" else text
 
 
+def inflated_text(kind: bytes, payload: bytes) -> bytes:
+    """What a compressed zTXt, iTXt or iCCP chunk says; empty for other chunks."""
+    _, _, content = payload.partition(b"\0")
+    if kind in (b"zTXt", b"iCCP"):
+        return _inflated(content[1:])
+    return _international_text(content) if kind == b"iTXt" else b""
+
+
 def _inflated(content: bytes) -> bytes:
     """At most ``MAX_PROFILE_BYTES`` + 1 inflated bytes; empty where they are damaged."""
     try:

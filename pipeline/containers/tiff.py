@@ -74,7 +74,7 @@ def parse_tiff(data: bytes) -> TiffStructure:
             if offset in seen or len(pages) >= _MAX_PAGES:
                 raise ImageRefused("corrupt", "the TIFF's directories run in a circle")
             seen.add(offset)
-            page, offset = read_directory(data, order, offset)
+            page, offset = read_directory(data, order, offset, strict=True)
             pages.append(page)
     except (MalformedTags, struct.error) as error:
         raise ImageRefused("truncated", f"the TIFF cannot be read ({error})") from error

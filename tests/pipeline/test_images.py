@@ -1,0 +1,250 @@
+"""What is read, refused and decoded, in every format and mode."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import time
+import zlib
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.containers import png
+from pipeline.decode import decode_stored, decode_upright
+from pipeline.encode import check_output, redact_image
+from pipeline.errors import ImageRefused
+from pipeline.images import CONTENT_TYPES, FORMAT_SUFFIXES, ImageLimits, inspect_image
+from pipeline.noise import NoiseKey
+from pipeline.orientation import box_to_stored, to_stored, to_upright, upright_size
+from tests.pipeline.pictures import (
+    KINDS,
+    LADEN,
+    box,
+    camera_exif,
+    deep_tiff,
+    policy,
+    saved,
+    segment,
+    textured,
+)
+
+# the preview index of the test pictures is no valid one, and Pillow says so
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+LIMITS = ImageLimits()
+KEY = NoiseKey(b"secret", "a.jpg")
+
+
+def reason_for(data: bytes, limits: ImageLimits = LIMITS) -> str:
+    """The reason for which ``data`` is refused, by inspection or decoding."""
+    with pytest.raises(ImageRefused) as caught:
+        decode_upright(data, inspect_image(data, limits))
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(97, 61), (1, 1)])
+def test_every_kind_decodes(kind: str, size: tuple[int, int]) -> None:
+    data = KINDS[kind](*size)
+    info = inspect_image(data, LIMITS)
+    assert info.format == kind.split("-")[0]
+    assert (info.width, info.height) == size
+    assert info.bit_depth == (16 if "-16-" in kind else 8)
+    pixels = decode_upright(data, info)
+    assert pixels.shape == (size[1], size[0], 3)
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.startswith("jpeg")])
+def test_jpeg_colours_agree_with_pillow(kind: str) -> None:
+    data = KINDS[kind](80, 64)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    difference = np.abs(decode_upright(data, inspect_image(data, LIMITS)) - expected)
+    assert difference.mean() < 1.5, "colours are off"
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bits_survive_decoding(channels: int) -> None:
+    pixels = textured(40, 30, channels, depth=16)
+    data = png.encode_png(pixels)
+    assert np.array_equal(decode_stored(data, inspect_image(data, LIMITS)), pixels)
+    if channels in (1, 3):
+        data = deep_tiff(pixels)
+        assert np.array_equal(decode_stored(data, inspect_image(data, LIMITS)), pixels)
+
+
+def test_what_lies_under_transparency_is_seen() -> None:
+    pixels = textured(40, 30, 4)
+    pixels[:, :, 3] = 0
+    lossless: dict[str, Any] = {"lossless": True, "exact": True}
+    for file_format, options in (("PNG", {}), ("WEBP", lossless)):
+        data = saved(pixels, file_format, **options)
+        seen = decode_upright(data, inspect_image(data, LIMITS))
+        assert np.array_equal(seen, pixels[:, :, :3])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", ["jpeg", "png", "webp", "tiff"])
+def test_orientation_is_applied_as_pillow_does(file_format: str, orientation: int) -> None:
+    from PIL import ImageOps
+
+    data = LADEN[file_format](textured(60, 40), orientation)
+    info = inspect_image(data, LIMITS)
+    assert info.orientation == orientation
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    seen = decode_upright(data, info)
+    assert seen.shape[:2][::-1] == info.upright_size
+    assert np.abs(seen.astype(int) - expected).mean() < 1.5
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_turn_with_the_pixels(orientation: int) -> None:
+    upright = np.zeros((30, 50) if orientation < 5 else (50, 30), np.uint8)
+    upright[3:9, 11:25] = 1
+    stored = to_stored(upright, orientation)
+    size = (upright.shape[1], upright.shape[0])
+    x1, y1, x2, y2 = box_to_stored((11, 3, 25, 9), orientation, size)
+    assert stored[y1:y2, x1:x2].all()
+    assert stored.sum() == (x2 - x1) * (y2 - y1)
+    assert np.array_equal(to_upright(stored, orientation), upright)
+    assert upright_size(stored.shape[1], stored.shape[0], orientation) == size
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_truncated_files_are_refused_at_any_cut(kind: str) -> None:
+    data = KINDS[kind](48, 40)
+    cuts = {1, 2, 8, 20, len(data) // 2, len(data) - 40, len(data) - 9, len(data) - 1}
+    for cut in sorted(c for c in cuts if 0 < c < len(data)):
+        assert reason_for(data[:cut]) in ("truncated", "corrupt", "unknown_format"), cut
+
+
+@pytest.mark.parametrize("kind", ["jpeg-420", "jpeg-progressive"])
+def test_a_jpeg_cut_short_but_closed_properly_is_refused(kind: str) -> None:
+    data = KINDS[kind](200, 160)
+    cut = data[: len(data) // 2] + b"\xff\xd9"
+    Image.open(io.BytesIO(cut)).load()  # Pillow says nothing
+    assert reason_for(cut) == "corrupt"
+
+
+def test_data_hidden_behind_the_pixels_is_refused() -> None:
+    jpeg = KINDS["jpeg-420"](64, 64)
+    assert reason_for(jpeg[:-2] + b"\x12" * 500 + b"\xff\xd9") == "corrupt"
+    plain = png.parse_png(KINDS["png-rgb"](8, 8))
+    raw = zlib.decompress(plain.first(b"IDAT") or b"") + b"hidden"
+    stuffed = png.join_chunks([plain.chunks[0], (b"IDAT", zlib.compress(raw)), (b"IEND", b"")])
+    assert reason_for(stuffed) == "corrupt"
+
+
+def test_limits_come_before_decoding() -> None:
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    bomb = png.join_chunks([(b"IHDR", header), (b"IDAT", b"x"), (b"IEND", b"")])
+    assert reason_for(bomb) == "too_many_pixels"
+    assert reason_for(b"\xff\xd8\xff" * 40, ImageLimits(max_bytes=100)) == "too_large_bytes"
+
+
+def test_many_scans_are_refused() -> None:
+    data = saved(textured(32, 32), "JPEG", progressive=True)
+    start = data.index(b"\xff\xda")
+    scan = data[start : data.index(b"\xff", start + 14)]
+    assert reason_for(data[:start] + scan * 100 + data[start:]) == "too_many_scans"
+
+
+def _without_header_bits(bits: int) -> bytes:
+    data = bytearray(KINDS["jpeg-420"](16, 16))
+    data[data.index(b"\xff\xc0") + 4] = bits
+    return bytes(data)
+
+
+def _with_frame_marker(marker: int) -> bytes:
+    data = bytearray(KINDS["jpeg-420"](16, 16))
+    data[data.index(b"\xff\xc0") + 1] = marker
+    return bytes(data)
+
+
+def _pages(file_format: str) -> bytes:
+    first, second = Image.fromarray(textured(16, 16)), Image.fromarray(textured(16, 16, seed=1))
+    buffer = io.BytesIO()
+    first.save(buffer, file_format, save_all=True, append_images=[second])
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: b"", "empty"),
+        (lambda: b"GIF89a" + b"\0" * 40, "unknown_format"),
+        (lambda: b"<html>", "unknown_format"),
+        (lambda: b"\xff\xd8", "truncated"),
+        (lambda: _without_header_bits(12), "unsupported_jpeg_precision"),
+        (lambda: _with_frame_marker(0xC9), "unsupported_jpeg_arithmetic"),
+        (lambda: _with_frame_marker(0xC3), "unsupported_jpeg_lossless"),
+        (lambda: _pages("TIFF"), "unsupported_frames"),
+        (lambda: _pages("PNG"), "unsupported_animation"),
+        (lambda: _pages("WEBP"), "unsupported_animation"),
+        (lambda: b"II+\0" + b"\0" * 40, "unsupported_bigtiff"),
+        (lambda: saved(np.zeros((8, 8), np.float32), "TIFF"), "unsupported_tiff_depth"),
+    ],
+)
+def test_refusals_have_stable_reasons(make: object, reason: str) -> None:
+    assert callable(make)
+    assert reason_for(make()) == reason
+
+
+def test_unreadable_exif_means_upright() -> None:
+    data = KINDS["jpeg-420"](16, 16)
+    broken = data[:2] + segment(0xE1, b"Exif\0\0" + camera_exif(6)[:9]) + data[2:]
+    assert inspect_image(broken, LIMITS).orientation == 1
+
+
+def test_every_suffix_has_a_content_type() -> None:
+    assert set(FORMAT_SUFFIXES.values()) == set(CONTENT_TYPES)
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    """``data`` with a few bytes changed, cut out or put in; PNG checksums mended."""
+    out = bytearray(data)
+    for _ in range(chance.choice([1, 2, 8])):
+        at = chance.randrange(len(out) if chance.random() < 0.5 else min(len(out), 200))
+        kind = chance.randrange(4)
+        if kind < 2:
+            out[at] = chance.choice([0, 1, 127, 255, chance.randrange(256)])
+        elif kind == 2 and len(out) > 40:
+            del out[at : at + chance.randrange(1, 20)]
+        else:
+            out[at : at + 4] = chance.choice([b"\xff" * 4, b"\0" * 4, b"\0\0\0\1"])
+    at = 8
+    while out[:8] == png.SIGNATURE and at + 12 <= len(out):
+        length = int.from_bytes(out[at : at + 4], "big")
+        crc = zlib.crc32(out[at + 4 : at + 8 + length])
+        out[at + 8 + length : at + 12 + length] = crc.to_bytes(4, "big")
+        at += 12 + length
+    return bytes(out)
+
+
+def run_all(data: bytes) -> None:
+    """Everything that happens to a file."""
+    info = inspect_image(data, ImageLimits(max_pixels=4_000_000))
+    pixels = decode_upright(data, info)
+    boxes = [box(5, 5, 30, 30, mode="solid")]
+    for chosen in ([], boxes):
+        result = redact_image(data, info, chosen, noise=KEY, policy=policy(), decoded=pixels)
+        check_output(data, info, result.data, chosen, policy(), decoded=pixels)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_files_are_refused_and_nothing_else(seed: int) -> None:
+    chance = random.Random(seed)
+    files = [make(40, 32) for make in KINDS.values()]
+    files += [make(textured(40, 32), 6) for make in LADEN.values()]
+    slowest = 0.0
+    for _ in range(300):
+        started = time.process_time()
+        with suppress(ImageRefused):
+            run_all(mutated(chance.choice(files), chance))
+        slowest = max(slowest, time.process_time() - started)
+    assert slowest < 5, "a damaged file must not cost more than seconds"

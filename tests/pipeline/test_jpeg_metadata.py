@@ -1,0 +1,192 @@
+"""Metadata: what must go is gone, what may stay is exact; in every format."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.containers import ifd
+from pipeline.embedded import find_pictures
+from pipeline.encode import OutputRejected, check_output, redact_image
+from pipeline.images import ImageFormat, ImageLimits, inspect_image, raw_metadata
+from pipeline.jpeg import exif, icc, xmp
+from pipeline.jpeg.segments import parse_jpeg
+from pipeline.noise import NoiseKey
+from pipeline.output_check import remaining_pictures
+from tests.pipeline.pictures import (
+    LADEN,
+    LATITUDE,
+    XMP,
+    box,
+    camera_exif,
+    policy,
+    ratio,
+    segment,
+    srgb_profile,
+    textured,
+    thumbnail,
+)
+
+# the preview index of the test pictures is no valid one, and Pillow says so
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+KEY = NoiseKey(b"secret", "a.jpg")
+FORMATS: list[ImageFormat] = ["jpeg", "png", "webp", "tiff"]
+SECRETS = (b"Jane", b"SERIAL", b"AREASECRET", b"comment", b"8BIM", b"GImage", b"/9j/")
+
+
+def cleaned(data: bytes, keep: tuple[str, ...] | None = None, redacted: bool = False) -> bytes:
+    info = inspect_image(data, ImageLimits())
+    rules = policy() if keep is None else policy(keep)
+    boxes = [box(20, 20, 60, 60)] if redacted else []
+    return redact_image(data, info, boxes, noise=KEY, policy=rules).data
+
+
+@pytest.mark.parametrize("redacted", [False, True])
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_nothing_hidden_survives(file_format: ImageFormat, redacted: bool) -> None:
+    source = LADEN[file_format](textured(120, 90), 6)
+    assert remaining_pictures(source), "the source must hold what the scanner looks for"
+    output = cleaned(source, redacted=redacted)
+    assert remaining_pictures(output) == []
+    assert [secret for secret in SECRETS if secret in output] == []
+
+
+def test_the_thumbnail_test_catches_a_copied_exif_block() -> None:
+    """What copying tools do: the new picture with the old EXIF, unblurred thumbnail included."""
+    source = LADEN["jpeg"](textured(120, 90))
+    output = cleaned(source, redacted=True)
+    copied = output[:2] + segment(0xE1, b"Exif\0\0" + camera_exif()) + output[2:]
+    assert remaining_pictures(copied)
+    info = inspect_image(source, ImageLimits())
+    with pytest.raises(OutputRejected) as caught:
+        check_output(source, info, copied, [], policy())
+    assert caught.value.reason == "embedded_picture"
+
+
+@pytest.mark.parametrize("redacted", [False, True])
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_what_may_stay_survives_exactly(file_format: ImageFormat, redacted: bool) -> None:
+    source = LADEN[file_format](textured(120, 90), 6)
+    output = cleaned(source, redacted=redacted)
+    raw = raw_metadata(output, file_format)
+    assert raw.orientation == 6
+    assert raw.icc == srgb_profile()
+    assert raw.xmp is not None
+    assert xmp.read_properties(raw.xmp) == {
+        "GPano:ProjectionType": "equirectangular",
+        "GPano:PoseHeadingDegrees": "273.4",
+        "GPano:FullPanoWidthPixels": "8000",
+    }
+    assert raw.exif is not None
+    kept = exif.read_exif(raw.exif)
+    assert kept.gps[0x02] == ratio(*LATITUDE)
+    assert kept.gps[0x11] == ratio((27_345, 100))
+    seen = Image.open(io.BytesIO(output)).getexif()
+    assert float(seen.get_ifd(0x8825)[2][2]) == pytest.approx(29.999997)
+    assert seen.get_ifd(0x8769)[0x9003] == "2026:03:01 12:00:00"
+    assert seen[0x0110] == "EOS R5"
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_policy_may_keep_nothing(file_format: ImageFormat) -> None:
+    output = cleaned(LADEN[file_format](textured(120, 90), 6), keep=())
+    raw = raw_metadata(output, file_format)
+    assert raw.orientation == 6, "without it the picture would lie on its side"
+    assert raw.xmp is None
+    assert raw.icc is None
+    assert b"2026" not in output
+    assert b"Canon" not in output
+    assert dict(Image.open(io.BytesIO(output)).getexif().get_ifd(0x8825)) == {}
+
+
+@pytest.mark.parametrize(
+    ("keep", "tags"),
+    [
+        ("gps", {0x00, 0x01, 0x02, 0x03, 0x04}),
+        ("time", {0x00, 0x07, 0x1D}),
+        ("heading", {0x00, 0x10, 0x11}),
+        ("camera", set()),
+    ],
+)
+def test_each_item_keeps_its_own_gps_tags(keep: str, tags: set[int]) -> None:
+    kept = exif.kept_exif(exif.read_exif(camera_exif()), [keep])  # type: ignore[list-item]
+    assert set(kept.gps) == tags
+
+
+@pytest.mark.parametrize("file_format", ["jpeg", "png", "webp"])
+def test_without_boxes_the_coded_picture_stays_bit_for_bit(file_format: ImageFormat) -> None:
+    source = LADEN[file_format](textured(120, 90), 3)
+    output = cleaned(source)
+    marks = {"jpeg": b"\xff\xda", "png": b"IDAT", "webp": b"VP8L"}
+    start = source.rindex(marks[file_format]) if file_format != "jpeg" else _scan(source)[0]
+    length = 400
+    assert source[start : start + length] in output
+    if file_format == "jpeg":
+        first, last = _scan(source)
+        assert source[first:last] in output
+    before, after = (np.asarray(Image.open(io.BytesIO(d))) for d in (source, output))
+    assert np.array_equal(before, after)
+
+
+def _scan(data: bytes) -> tuple[int, int]:
+    scan = next(s for s in parse_jpeg(data).segments if s.marker == 0xDA)
+    return scan.start, scan.scan_stop
+
+
+BROKEN: list[Callable[[], bytes]] = [
+    lambda: segment(0xE1, b"Exif\0\0" + camera_exif()[:11]),
+    lambda: segment(0xE1, b"Exif\0\0garbage garbage garbage"),
+    lambda: segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta"),
+    lambda: segment(
+        0xE1, b"http://ns.adobe.com/xap/1.0/\0<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>"
+    ),
+    lambda: segment(0xE2, b"ICC_PROFILE\0\1\1" + b"\0" * 200),
+    lambda: segment(0xE2, b"ICC_PROFILE\0\1\3" + srgb_profile()),
+]
+
+
+@pytest.mark.parametrize("make", BROKEN)
+def test_malformed_blocks_are_dropped_with_a_note(make: Callable[[], bytes]) -> None:
+    plain = cleaned(LADEN["jpeg"](textured(60, 40)), keep=())
+    source = plain[:2] + make() + plain[2:]
+    info = inspect_image(source, ImageLimits())
+    result = redact_image(source, info, [], noise=KEY, policy=policy())
+    assert [note for note in result.notes if note.endswith("_malformed")]
+    assert result.data == plain
+
+
+def test_a_picture_smuggled_in_an_allowed_tag_is_dropped() -> None:
+    hidden = thumbnail()
+    block = ifd.write_directories("<", {0x0110: ifd.Entry(2, len(hidden), hidden)}, {})
+    assert exif.kept_exif(exif.read_exif(block), ["camera"]).main == {}
+    profile = bytearray(srgb_profile() + hidden)
+    profile[:4] = struct.pack(">I", len(profile))
+    assert not icc.is_profile(bytes(profile))
+    assert icc.is_profile(srgb_profile())
+
+
+def test_xmp_keeps_no_long_or_unknown_values() -> None:
+    long = XMP.replace(b"equirectangular", b"A" * 65)
+    assert "GPano:ProjectionType" not in xmp.read_properties(long)
+    with pytest.raises(xmp.MalformedXmp):
+        xmp.read_properties(b" " * (xmp.MAX_PACKET_BYTES + 1))
+
+
+def test_directories_survive_a_round_trip() -> None:
+    block = exif.write_exif(exif.kept_exif(exif.read_exif(camera_exif(3)), ["gps", "time"]))
+    assert block is not None
+    again = exif.read_exif(block)
+    assert again.orientation == 3
+    assert again.order == ">"
+    assert exif.write_exif(exif.kept_exif(again, ["gps", "time"])) == block
+
+
+@pytest.mark.parametrize("hidden", [thumbnail(), b"\x89PNG\r\n\x1a\n", b"RIFF1234WEBP", b"GIF89a"])
+def test_pictures_are_found_anywhere(hidden: bytes) -> None:
+    assert find_pictures(b"12345" + hidden + b"67890")
+    assert not find_pictures(b"12345\xff\xd8\xff\xe0\x01\x0067890" + b"." * 400)

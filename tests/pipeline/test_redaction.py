@@ -1,0 +1,225 @@
+"""Masks, feather, blur and noise; broken variants show that the checks can fail."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline import redaction
+from pipeline.noise import NoiseKey
+from pipeline.redaction import RedactionBox, redact_pixels, touched_area
+from serving.geometry import Box
+from tests.pipeline.pictures import box, textured
+
+Pixels = NDArray[Any]
+Redactor = Callable[[Pixels, list[RedactionBox], NoiseKey], Pixels]
+KEY = NoiseKey(b"a secret of the operator, 32 byte", "street/1.jpg")
+MODES = ("blur", "pixelate", "solid")
+
+
+def detail_gain(before: Pixels, after: Pixels, area: tuple[int, int, int, int]) -> float:
+    """Share of the source's fine detail that is left in ``area``."""
+    x1, y1, x2, y2 = area
+    fine = [p.astype(np.float32) - cv2.blur(p.astype(np.float32), (7, 7)) for p in (before, after)]
+    a, b = (p[y1:y2, x1:x2] for p in fine)
+    return float((a * b).mean() / (a * a).mean())
+
+
+def corners_are_obscured(redact: Redactor) -> bool:
+    before = textured(200, 200)
+    after = redact(before, [box(50, 50, 150, 150)], KEY)
+    corners = [(50, 50), (142, 50), (50, 142), (142, 142)]
+    return all(detail_gain(before, after, (x, y, x + 8, y + 8)) < 0.3 for x, y in corners)
+
+
+def borders_are_obscured(redact: Redactor) -> bool:
+    before = textured(200, 200)
+    after = redact(before, [box(50, 50, 150, 150)], KEY)
+    edges = [(50, 50, 53, 150), (147, 50, 150, 150), (50, 50, 150, 53), (50, 147, 150, 150)]
+    return all(detail_gain(before, after, edge) < 0.3 for edge in edges)
+
+
+def ellipse(pixels: Pixels, boxes: list[RedactionBox], key: NoiseKey) -> Pixels:
+    """The mistake of known tools: only the ellipse inside the box."""
+    out, blurred = pixels.copy(), redact_pixels(pixels, boxes, key)
+    for b in boxes:
+        mask = np.zeros(pixels.shape[:2], np.uint8)
+        centre, axes = ((b.x1 + b.x2) // 2, (b.y1 + b.y2) // 2), ((b.x2 - b.x1) // 2,) * 2
+        cv2.ellipse(mask, centre, axes, 0, 0, 360, 1, -1)
+        out[mask == 1] = blurred[mask == 1]
+    return out
+
+
+def inward_feather(pixels: Pixels, boxes: list[RedactionBox], key: NoiseKey) -> Pixels:
+    """The mistake of known tools: the soft edge lies inside the box."""
+    shrunk = [
+        box(b.x1 + f, b.y1 + f, b.x2 - f, b.y2 - f, feather=b.style.feather * 1.4)
+        for b in boxes
+        for f in [b.feather_px]
+    ]
+    return redact_pixels(pixels, shrunk, key)
+
+
+def test_corners_of_the_box_are_obscured() -> None:
+    assert corners_are_obscured(redact_pixels)
+    assert not corners_are_obscured(ellipse), "the check must catch an ellipse"
+
+
+def test_the_border_of_the_box_is_obscured() -> None:
+    assert borders_are_obscured(redact_pixels)
+    assert not borders_are_obscured(inward_feather), "the check must catch an inward feather"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_strength_for_each_box(mode: str) -> None:
+    before = textured(400, 300)
+    areas = [(20, 20, 40, 44), (100, 100, 260, 280)]
+    after = redact_pixels(before, [box(*a, mode=mode) for a in areas], KEY)
+    assert all(detail_gain(before, after, a) < 0.3 for a in areas)
+
+
+def test_sigma_follows_the_box() -> None:
+    assert box(0, 0, 100, 100, strength=0.25).sigma_px == 25
+    assert box(0, 0, 400, 100, strength=0.25).sigma_px == 50
+    assert box(0, 0, 1, 1).sigma_px == redaction.MIN_SIGMA_PX
+
+
+def test_dilation_grows_and_rounds_outwards() -> None:
+    grown = RedactionBox.around(Box(10.5, 20.0, 30.5, 60.0), box(0, 0, 1, 1).style, "plate")
+    assert grown.area == (8, 16, 33, 64)
+
+
+def test_the_blur_has_the_stated_sigma() -> None:
+    before = np.zeros((401, 401), np.uint8)
+    before[:, 200:] = 200
+    after = redact_pixels(before, [box(0, 0, 401, 401, strength=0.1, noise=0)], KEY)
+    slope = np.diff(after[200].astype(float))
+    at = np.arange(400)
+    mean = (slope * at).sum() / slope.sum()
+    sigma = np.sqrt((slope * (at - mean) ** 2).sum() / slope.sum())
+    assert sigma == pytest.approx(40.1, rel=0.1)
+
+
+def test_grain_has_the_stated_deviation() -> None:
+    grey = np.full((300, 300, 3), 128, np.uint8)
+    after = redact_pixels(grey, [box(0, 0, 300, 300, noise=6)], KEY).astype(float)
+    assert (after - cv2.blur(after, (9, 9)))[10:-10, 10:-10].std() == pytest.approx(6, rel=0.1)
+
+
+def test_repr_never_shows_the_secret() -> None:
+    assert "secret" not in repr(KEY)
+    assert "seed" not in repr(KEY.stream("blur", (0, 0, 1, 1)))
+
+
+def test_solid_says_nothing_about_what_it_covers() -> None:
+    a, b = textured(60, 60, seed=1), textured(60, 60, seed=2)
+    boxes = [box(10, 10, 50, 50, mode="solid")]
+    left, right = (redact_pixels(p, boxes, KEY)[10:50, 10:50] for p in (a, b))
+    assert np.array_equal(left, right)
+
+
+def test_alpha_stays_and_colours_under_it_are_redacted() -> None:
+    before = textured(80, 80, 4)
+    before[:40, :, 3] = 0
+    after = redact_pixels(before, [box(10, 10, 70, 70)], KEY)
+    assert np.array_equal(after[:, :, 3], before[:, :, 3])
+    assert detail_gain(before[:, :, 0], after[:, :, 0], (10, 10, 70, 40)) < 0.3
+
+
+def test_cmyk_has_no_alpha() -> None:
+    before = textured(80, 80, 4)
+    after = redact_pixels(before, [box(10, 10, 70, 70)], KEY, alpha=False)
+    assert detail_gain(before[:, :, 3], after[:, :, 3], (10, 10, 70, 70)) < 0.3
+
+
+def test_overlapping_boxes_are_blurred_once_by_the_strongest() -> None:
+    before = textured(200, 200)
+    weak, strong = box(40, 40, 100, 100, strength=0.1), box(60, 60, 160, 160, strength=0.5)
+    both = redact_pixels(before, [weak, strong], KEY)
+    alone = redact_pixels(before, [strong], KEY)
+    assert np.array_equal(both[60:160, 60:160], alone[60:160, 60:160])
+
+
+def noise_of(key: NoiseKey, area: tuple[int, int, int, int] = (5, 5, 45, 45)) -> Pixels:
+    return redact_pixels(np.full((50, 50), 128, np.uint8), [box(*area)], key)
+
+
+def test_noise_depends_on_secret_picture_and_box_alone() -> None:
+    same = NoiseKey(KEY.secret, KEY.image_key)
+    assert np.array_equal(noise_of(KEY), noise_of(same))
+    others = [noise_of(NoiseKey(b"other", KEY.image_key)), noise_of(NoiseKey(KEY.secret, "2"))]
+    others.append(noise_of(KEY, (5, 5, 45, 46)))
+    for a, b in itertools.combinations([noise_of(KEY), *others], 2):
+        overlap = np.corrcoef(a[6:44, 6:44].ravel(), b[6:44, 6:44].ravel())[0, 1]
+        assert abs(overlap) < 0.2
+
+
+def test_the_bytes_are_the_same_on_every_machine() -> None:
+    """Golden: recompute only with a new redaction version."""
+    before = np.random.default_rng(0).integers(60, 200, (48, 64, 3), dtype=np.uint8)
+    after = redact_pixels(before, [box(8, 8, 40, 40)], KEY)
+    inside = after[8:40, 8:40].astype(int)
+    assert (int(inside.sum()), inside[0, 0].tolist(), inside[-1, -1].tolist()) == GOLDEN
+
+
+GOLDEN = (396928, [114, 122, 124], [127, 122, 119])
+
+
+@st.composite
+def pictures_and_boxes(draw: st.DrawFn) -> tuple[Pixels, list[RedactionBox]]:
+    width, height = draw(st.integers(1, 70)), draw(st.integers(1, 70))
+    channels = draw(st.sampled_from([1, 2, 3, 4]))
+    depth = draw(st.sampled_from([8, 16]))
+    corner, size = st.integers(-30, 80), st.integers(0, 90)
+    boxes = []
+    for _ in range(draw(st.integers(0, 4))):
+        x, y = draw(corner), draw(corner)
+        style = {
+            "mode": draw(st.sampled_from(MODES)),
+            "strength": draw(st.sampled_from([0.1, 0.25, 1.0])),
+            "feather": draw(st.sampled_from([0.0, 0.15, 1.0])),
+            "noise": draw(st.sampled_from([0.0, 6.0, 64.0])),
+        }
+        boxes.append(box(x, y, x + draw(size), y + draw(size), **style))
+    return textured(width, height, channels, seed=draw(st.integers(0, 9)), depth=depth), boxes
+
+
+@given(case=pictures_and_boxes(), shuffled=st.randoms(use_true_random=False))
+@settings(max_examples=150, deadline=None)
+def test_only_the_boxes_change_in_any_order(
+    case: tuple[Pixels, list[RedactionBox]], shuffled: Any
+) -> None:
+    pixels, boxes = case
+    original = pixels.copy()
+    after = redact_pixels(pixels, boxes, KEY)
+    assert np.array_equal(pixels, original), "the input must stay untouched"
+    assert after.shape == pixels.shape
+    assert after.dtype == pixels.dtype
+    outside = np.ones(pixels.shape[:2], bool)
+    for b in boxes:
+        area = touched_area(b, pixels.shape[1], pixels.shape[0])
+        if area is not None:
+            outside[area[1] : area[3], area[0] : area[2]] = False
+    assert np.array_equal(after[outside], pixels[outside])
+    other = list(boxes)
+    shuffled.shuffle(other)
+    assert np.array_equal(after, redact_pixels(pixels, other, KEY))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("area", [(-5, -5, 30, 30), (40, 40, 90, 90), (-9, -9, 99, 99)])
+def test_boxes_over_the_border_are_redacted_up_to_it(
+    mode: str, area: tuple[int, int, int, int]
+) -> None:
+    before = textured(64, 64)
+    after = redact_pixels(before, [box(*area, mode=mode)], KEY)
+    inside = (max(area[0], 0), max(area[1], 0), min(area[2], 64), min(area[3], 64))
+    assert detail_gain(before, after, inside) < 0.35
