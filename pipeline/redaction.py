@@ -32,8 +32,8 @@ BLUR_CELL = 0.6
 PIXELATE_CELL = 2.0
 # Noise of the cells against the noise of the fine grain: smoothing takes most of it away.
 CELL_NOISE = 2.0
-# The smoothing reaches this many sigmas: the rest of a Gaussian weighs 0.3 %.
-REACH_SIGMAS = 3.0
+# How far around a box cells are read: what a Gaussian weighs beyond (5 %) is left to the nearer.
+REACH_SIGMAS = 2.0
 NEUTRAL_GREY = 128 / 255
 
 

@@ -228,7 +228,7 @@ def segment(marker: int, payload: bytes) -> bytes:
 
 def laden_jpeg(pixels: Pixels, orientation: int = 1) -> bytes:
     """A JPEG with every kind of metadata, previews in many places and a motion photo behind."""
-    plain = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), 92, "RGB", "420")
+    plain = bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), 92, "RGB", "420"))
     hidden = thumbnail()
     jfif_end = 4 + int.from_bytes(plain[4:6], "big")
     jfif = segment(0xE0, b"JFIF\0\1\2\1\0\x60\0\x60\1\1" + b"\x10\x20\x30")
