@@ -160,7 +160,8 @@ class ObjectStore(Protocol):
     def list_dirs(self, prefix: str = "") -> Names:
         """Return the folders directly under ``prefix``, sorted.
 
-        They are relative to the store's root and end in '/': fit for ``list`` and ``sub``.
+        They are relative to the store's root and end in '/': fit for ``list`` and ``sub``. On a
+        file system empty folders count too.
         """
 
     def sub(self, prefix: str) -> ObjectStore:

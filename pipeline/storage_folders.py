@@ -18,7 +18,7 @@ TMP_FOLDER = ("_streetblur", "tmp")
 # Without O_NONBLOCK, opening a named pipe that lies among the inputs would hang.
 FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
 _FOREIGN_LEFTOVER_S = 86_400.0  # no write takes a day: older files of other machines are dead
 
 

@@ -78,7 +78,7 @@ def _files(
             if entry.is_symlink():
                 report.add("link", key)
             elif entry.is_dir(follow_symlinks=False):
-                if not f"{key}/".startswith(exclude or ("\0",)):
+                if not f"{key}/".startswith(exclude):
                     yield from _inside(fd, name, key, exclude, report)
             elif entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(FileNotFoundError):  # removed meanwhile

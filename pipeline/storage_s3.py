@@ -66,13 +66,10 @@ class S3Store:
         self, prefix: str = "", *, exclude: Sequence[str] = (), report: ListingReport | None = None
     ) -> Iterator[ObjectInfo]:
         """Yield the objects under ``prefix``, listed by several threads."""
-        hidden = [self.prefix + each for each in exclude]
-        if any((self.prefix + prefix).startswith(each) for each in hidden):
-            return
         yield from list_parallel(
             self._page,
-            self.prefix + prefix,
-            exclude=hidden,
+            prefix,
+            exclude=exclude,
             report=ListingReport() if report is None else report,
             threads=min(8, self.connection.settings.max_connections),
         )
@@ -131,10 +128,9 @@ class S3Store:
         found: set[str] = set()
         token: str | None = None
         stripped = prefix.rstrip("/")
-        full = self.prefix + (f"{stripped}/" if stripped else "")
         while True:
-            page = self._page(full, folders=True, token=token)
-            found.update(each.removeprefix(self.prefix) for each in page.prefixes)
+            page = self._page(f"{stripped}/" if stripped else "", folders=True, token=token)
+            found.update(page.prefixes)
             if (token := page.token) is None:
                 return sorted(found)
 
@@ -219,12 +215,12 @@ class S3Store:
             return False
 
     def _page(self, prefix: str, *, folders: bool, token: str | None) -> Page:
-        request: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix}
+        request: dict[str, Any] = {"Bucket": self.bucket, "Prefix": self.prefix + prefix}
         if folders:
             request["Delimiter"] = "/"
         if token is not None:
             request["ContinuationToken"] = token
-        with self._told(prefix.removeprefix(self.prefix)):
+        with self._told(prefix):
             answer: ListObjectsV2OutputTypeDef = self._client.list_objects_v2(**request)
         skip = len(self.prefix)
         return Page(
@@ -232,7 +228,7 @@ class S3Store:
                 ObjectInfo(each["Key"][skip:], each["Size"], _bare(each["ETag"]))
                 for each in answer.get("Contents", ())
             ],
-            prefixes=[each["Prefix"] for each in answer.get("CommonPrefixes", ())],
+            prefixes=[each["Prefix"][skip:] for each in answer.get("CommonPrefixes", ())],
             token=answer.get("NextContinuationToken") if answer.get("IsTruncated") else None,
         )
 

@@ -2,8 +2,9 @@
 
 A prefix is opened up folder by folder only while threads lack work, and only when its first page
 holds all of it; otherwise it is listed straight through. So neither a million small folders nor
-one folder of a million objects costs more than about one request a thousand keys. Nothing relies
-on the order of a listing: some servers do not return keys in byte order.
+one folder of a million objects costs more than about one request a thousand keys. An excluded
+prefix beside more than a thousand folders is passed through and dropped for the same reason.
+Nothing relies on the order of a listing: some servers do not return keys in byte order.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def list_parallel(
 
     Args:
         source: where pages come from; called by several threads at once.
-        prefix: in the keys of ``source``, like ``exclude``.
-        exclude: prefixes ending in '/' that are never listed.
+        prefix: relative to the store's root, like all keys and prefixes here.
+        exclude: prefixes ending in '/' nothing is yielded from.
         report: counts empty folder markers, which are passed over.
         threads: how many pages are fetched at once.
 
@@ -91,10 +92,13 @@ class _Walk:
         self._error: BaseException | None = None
 
     def add(self, prefixes: Sequence[str]) -> None:
-        wanted = [each for each in prefixes if not each.startswith(self._exclude or ("\0",))]
+        wanted = [each for each in prefixes if not self._excluded(each)]
         with self._changed:
             self._todo.extend(wanted)
             self._changed.notify_all()
+
+    def _excluded(self, key: str) -> bool:
+        return key.startswith(self._exclude)  # never true of an empty tuple
 
     def stop(self) -> None:
         with self._changed:
@@ -142,40 +146,26 @@ class _Walk:
         hides = any(each.startswith(prefix) for each in self._exclude)
         if hides or len(self._todo) < 2 * self._threads:
             page = self._source(prefix, folders=True, token=None)
-            if hides or page.token is None or not page.prefixes:
-                self._follow(prefix, page, folders=True, alone=hides)
+            if page.token is None:
+                self.add(page.prefixes)
+                self._deliver(page.objects)
                 return
-        self._follow(prefix, self._source(prefix, folders=False, token=None), folders=False)
-
-    def _follow(self, prefix: str, page: Page, *, folders: bool, alone: bool = False) -> None:
+        token: str | None = None
         while True:
-            if page.prefixes:
-                # A folder's later pages: its children are listed by whoever is free, but the
-                # list of them is kept short by doing them here when it is long.
-                self._hand_out(page.prefixes)
+            page = self._source(prefix, folders=False, token=token)
             if not self._deliver(page.objects) or page.token is None:
                 return
-            token = page.token
-            page = self._source(prefix, folders=folders, token=token)
             if page.token == token:
                 raise StorageError(
                     "the server repeats a page of its listing", where=prefix, fix="Run again"
                 )
-
-    def _hand_out(self, prefixes: Sequence[str]) -> None:
-        with self._changed:
-            room = len(self._todo) < 1000 * self._threads
-        if room:
-            self.add(prefixes)
-            return
-        for prefix in prefixes:
-            if not self._stopped and not prefix.startswith(self._exclude or ("\0",)):
-                self._list(prefix)
+            token = page.token
 
     def _deliver(self, objects: Sequence[ObjectInfo]) -> bool:
         """Queue a page for the consumer, waiting for room; False once it has stopped."""
-        markers = [each.key for each in objects if each.size == 0 and each.key.endswith("/")]
-        kept = [each for each in objects if each.size or not each.key.endswith("/")]
+        objects = [each for each in objects if not self._excluded(each.key)]
+        markers = [each.key for each in objects if _is_marker(each)]
+        kept = [each for each in objects if not _is_marker(each)]
         with self._changed:
             for key in markers:
                 self._report.add("marker", key)
@@ -184,3 +174,8 @@ class _Walk:
                 self._pages.append(kept)
                 self._changed.notify_all()
             return not self._stopped
+
+
+def _is_marker(info: ObjectInfo) -> bool:
+    """Say whether this only stands for a folder, the store's own root included."""
+    return info.size == 0 and (not info.key or info.key.endswith("/"))
