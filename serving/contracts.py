@@ -17,7 +17,9 @@ MULTIPLE = 32
 """Height and width of every detector input are multiples of this (the nets' total stride)."""
 
 MAX_BOXES = 1024
-"""Rows of ``boxes``. The fullest tile of the development sets (crowds) uses 15 % of them."""
+"""Rows of ``boxes``. Measured: at most 549 are used on the face and plate sets (83 faces
+in the fullest picture), and 632 by 572 faces of 48 px in one tile; above that faces can be lost,
+which the flag ``face_rows_full`` says."""
 
 GRAPH_FLOOR = 0.05
 """Rows with a score below this are zeroed inside the graph and not counted."""

@@ -14,7 +14,7 @@ import onnx.version_converter
 from serving.contracts import ModelContract, TensorSpec
 
 OPSET = 17
-"""Newest opset that ONNX Runtime 1.15 (Triton 23.x, TensorRT 8.6) still reads."""
+"""Has all operators the decoding needs, and stays readable for servers older than our client."""
 
 IR_VERSION = 8
 

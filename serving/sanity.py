@@ -12,7 +12,7 @@ from serving.contracts import GRAPH_FLOOR, ModelContract
 from serving.errors import InsaneOutput
 
 LARGEST_COORDINATE = 1e6
-"""Pixels. The graphs cap exp() so that no box can be longer than 1.7e7 / 32 tile sides."""
+"""Pixels: far beyond any tensor we send, far below where float32 loses whole pixels."""
 
 CONSTANT_ROWS = 8
 """So many equal rows are no detections: no two anchors of a live net give the same box."""
