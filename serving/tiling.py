@@ -79,7 +79,8 @@ def plan_tiles(width: int, height: int) -> tuple[Tile, ...]:
     """Tiles that cover ``width`` x ``height`` pixels, row by row, all of one tensor size.
 
     An axis that fits one tile is padded to the next multiple of 32: steps of 64 and
-    128 cost 7 % more arithmetic and one or two plates in 112. A longer one is split evenly, so a server can batch its tiles.
+    128 cost 7 % more arithmetic and one or two plates in 112. A longer one is split evenly, so a
+    server can batch its tiles.
     """
     columns, tile_width, padded_width = _split(width)
     rows, tile_height, padded_height = _split(height)
