@@ -7,7 +7,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pipeline.errors import StreetblurError
 from serving.geometry import LABELS, Box, Label
@@ -148,7 +148,7 @@ def _parse_label(name: Any, where: str) -> Label:
     raise AnnotationError(f"{name!r} is no class; known: {', '.join(LABELS)}", where=where)
 
 
-def _positive_int(value: Any) -> bool:
+def _positive_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 

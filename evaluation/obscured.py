@@ -40,8 +40,8 @@ _ROUNDING = 0.5
 # In-band RMS, in grey levels, below which a source window has no detail to lose, and the
 # low-pass difference from which such a window counts as visibly changed. Coding at quality 75
 # moves a low-passed flat area by less than 2 grey levels.
-_FLAT = 1.5
-_VISIBLE = 4.0
+_FLAT = 1.0
+_VISIBLE = 3.0
 
 # Boxes are judged at this height at most: the band is defined in box heights, so nothing in it
 # is lost, and the cost of a box no longer grows with its size.

@@ -69,7 +69,8 @@ def same_scene(source: Pixels, output: Pixels, outside: Map) -> bool:
             for dx in range(3):
                 moved = after[dy : dy + rows, dx : dx + columns]
                 scores[dy, dx] += float((before * moved).sum())
-    if before_energy <= _DETAIL_FLOOR * max(1, np.count_nonzero(outside)) * _sampled(source):
+    looked_at = float(np.count_nonzero(outside)) * _sampled(source)
+    if before_energy <= _DETAIL_FLOOR * max(1.0, looked_at):
         return True
     in_place = scores[1, 1] / np.sqrt(before_energy * max(after_energy, 1e-9))
     return bool(in_place >= _SAME and scores[1, 1] >= scores.max())
@@ -84,7 +85,7 @@ def _tiles(height: int, width: int) -> list[tuple[slice, slice]]:
 
 def _sampled(picture: Pixels) -> float:
     """Share of the picture's pixels that the tiles look at (overlaps count twice)."""
-    height, width = picture.shape[:2]
+    height, width = int(picture.shape[0]), int(picture.shape[1])
     looked = len(_tiles(height, width)) * min(_TILE, height) * min(_TILE, width)
     return looked / (height * width)
 

@@ -1,0 +1,1 @@
+"""Demo input from photographs that anybody may use, and a picture of before and after."""
