@@ -15,9 +15,12 @@ import logging
 import os
 import pickle
 import queue
+import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -94,21 +97,39 @@ def connect(workers: int, address: str | None) -> bool:
     if address is not None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         return False
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(
-        num_cpus=workers + max(1, workers),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _temp_dir=None,
-    )
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the driver shows our lines only
+    on_terminate = signal.getsignal(signal.SIGTERM)
+    with _quiet_stderr():
+        ray.init(
+            num_cpus=workers + max(1, workers),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler ends in an abort
     return True
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Ray's core writes its settings to file descriptor 2 while it starts; errors are raised."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def set_context(*, tolerate_lost_blocks: bool) -> None:
     """Ray Data settings of this process: quiet, bounded, strict."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    context.enable_operator_progress_bars = False
     context.print_on_execution_start = False
     context.max_errored_blocks = -1 if tolerate_lost_blocks else 0
     context.execution_options.preserve_order = False
@@ -285,6 +306,8 @@ def _drain(dataset: Dataset, stall_timeout_s: float) -> Iterator[OutcomeDict]:
         except BaseException as error:  # noqa: BLE001 - handed over to the consuming thread
             rows.put(error)
 
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     thread = threading.Thread(target=pull, name="ray-outcomes", daemon=True)
     thread.start()
     try:

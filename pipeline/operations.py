@@ -209,7 +209,7 @@ def show_preview(spec: JobSpec) -> None:
     workspace = open_workspace(
         output, spec.job_name, workspace=spec.workspace, settings=spec.storage
     )
-    revisions = workspace.ledger.revisions()
+    revisions = workspace.ledger.revisions() if workspace.ledger.job() else []
     if spec.policy is None and revisions:
         policy = revisions[-1].policy
     else:

@@ -152,7 +152,7 @@ class Runner:
         source = open_store(spec.input, settings=spec.storage)
         output = open_store(spec.output, settings=spec.storage)
         source.ensure_root(create=False)
-        output.ensure_root()
+        output.ensure_root(mode=0o755)
         workspace = open_workspace(
             output, spec.job_name, workspace=spec.workspace, settings=spec.storage
         )

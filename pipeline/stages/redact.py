@@ -16,6 +16,7 @@ from pipeline.policy import PrivacyPolicy
 from pipeline.redaction import RedactionBox
 from pipeline.secret import NoiseSecret
 from pipeline.stages.envelope import Envelope
+from serving.geometry import Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,9 @@ class Redact:
         if envelope.decisions is None or envelope.data is None or envelope.info is None:
             raise ImageRefused("not_decided", "no decision was made", where=envelope.item.key)
         boxes = [
-            RedactionBox(d.x1, d.y1, d.x2, d.y2, self._policy.for_label(d.label).style, d.label)
+            RedactionBox.around(
+                Box(d.x1, d.y1, d.x2, d.y2), self._policy.for_label(d.label).style, d.label
+            )
             for d in envelope.decisions
             if d.kept
         ]

@@ -1,0 +1,173 @@
+"""The command as a user meets it: help, exit codes, errors, resume after Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.integration.jobs import SECRET, command, environment, files, pictures, streetblur
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "in"
+    pictures(folder, 6)
+    return folder
+
+
+def run_local(source, output, *more):
+    return streetblur("run", source, output, "--engine", "local", "--allow-empty", *more)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("run",),
+        ("plan",),
+        ("status",),
+        ("rerun",),
+        ("verify",),
+        ("explain",),
+        ("models", "list"),
+        ("models", "fetch"),
+        ("models", "check"),
+        ("policy", "list"),
+        ("policy", "show"),
+    ],
+)
+def test_every_command_explains_itself(words):
+    done = streetblur(*words, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_status_needs_neither_ray_nor_torch_nor_models(source, tmp_path):
+    run_local(source, tmp_path / "out", "--job", "j")
+    code = (
+        "import sys; from pipeline import operations as o;"
+        f"o.show_status(o.access_of({str(tmp_path / 'out')!r}, None, None, None), True);"
+        "bad = {'ray', 'torch', 'onnxruntime', 'onnx'} & set(sys.modules); sys.exit(bool(bad))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["due"] == 0
+
+
+def test_a_whole_life_of_a_job(source, tmp_path):
+    output = tmp_path / "out"
+    dry = run_local(source, output, "--dry-run", "--job", "life")
+    assert (dry.returncode, "due" in dry.stdout) == (0, True)
+    assert not output.exists()
+    planned = streetblur("plan", source, output, "--job", "life")
+    assert (planned.returncode, "6" in planned.stdout) == (0, True)
+    assert files(output) == {}
+    assert run_local(source, output, "--job", "life").returncode == 0
+    again = streetblur("rerun", output, "--shard", "0", "--engine", "local", "--allow-empty")
+    assert again.returncode == 0, again.stderr
+    assert "6 images in this run" in again.stdout
+    status = json.loads(streetblur("status", output, "--json").stdout)
+    assert (status[0]["due"], status[0]["tally"]["published"]) == (0, 6)
+    assert streetblur("verify", output, "--allow-empty").returncode == 0
+    assert streetblur("verify", output).returncode == 5
+    told = streetblur("explain", "d0/0000.jpg", output)
+    assert (told.returncode, "published" in told.stdout) == (0, True)
+    workspace = output / "_streetblur" / "life"
+    for name in ("summary.json", "report.html", "report.md", "metrics.prom", "job.json"):
+        assert (workspace / name).is_file()
+    metrics = (workspace / "metrics.prom").read_text()
+    assert 'streetblur_images_total{job="life",status="published"} 6.0' in metrics
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("run",), 2, "input"),
+        (("run", "{in}", "{in}"), 2, "output"),
+        (("run", "{in}/nowhere", "{out}"), 1, "nowhere"),
+        (("run", "{in}", "{out}", "--policy", "mars"), 2, "default"),
+        (("run", "{in}", "{out}", "--job", "../x"), 2, "--job"),
+        (("run", "{in}", "{out}", "--workers", "0"), 2, "workers"),
+        (("status", "{out}"), 1, "out"),
+        (("explain", "x.jpg", "{in}"), 2, "no job"),
+        (("rerun", "{in}", "--failed", "--quarantined"), 2, "--failed"),
+        (("policy", "show", "mars"), 2, "eu"),
+    ],
+)
+def test_errors_say_what_and_where_without_a_traceback(source, tmp_path, arguments, code, text):
+    places = {"in": source, "out": tmp_path / "out"}
+    done = streetblur(*(word.format(**places) for word in arguments))
+    assert done.returncode == code, done.stderr
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_flags_win_over_environment_over_file(source, tmp_path):
+    job = tmp_path / "job.yaml"
+    job.write_text(f"input: {source}\noutput: {tmp_path}/from-file\njob: from-file\npolicy: eu\n")
+    done = streetblur(
+        *("run", "--job-file", job, "--dry-run", "--job", "from-flag"),
+        STREETBLUR_OUTPUT=str(tmp_path / "from-env"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "from-flag" in done.stdout
+    assert "from-env" in done.stdout
+    assert "eu" in done.stdout
+
+
+def test_a_wrong_field_in_a_job_file_is_named(tmp_path):
+    job = tmp_path / "job.yaml"
+    job.write_text("input: a\noutput: b\nshards: 3\n")
+    done = streetblur("run", "--job-file", job)
+    assert done.returncode == 2
+    assert "shards" in done.stderr
+    assert "job.yaml" in done.stderr
+
+
+def test_the_policy_that_is_shown_is_accepted(source, tmp_path):
+    path = tmp_path / "shown.yaml"
+    path.write_text(streetblur("policy", "show", "eu").stdout)
+    assert run_local(source, tmp_path / "out", "--policy", path).returncode == 0
+
+
+def test_log_lines_are_json_and_hold_no_secret(source, tmp_path):
+    (source / "bad.jpg").write_text("text")
+    done = run_local(source, tmp_path / "out", "--log-format", "json")
+    assert done.returncode == 3
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    bad = [line["image"] for line in lines if "image" in line]
+    assert [one["key"] for one in bad] == ["bad.jpg"]
+    assert SECRET not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_says_how_to_go_on_and_goes_on(tmp_path, number):
+    source, output = tmp_path / "in", tmp_path / "out"
+    pictures(source, 60, size=(640, 480))
+    arguments = ["run", str(source), str(output), "--job", "stop", "--workers", "1"]
+    process = subprocess.Popen(
+        [*command(), *arguments, "--allow-empty"],
+        env=environment(STREETBLUR_SHARD_SIZE="4"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not files(output) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "streetblur run" in err
+    assert "--job stop" in err
+    assert "Traceback" not in err
+    done = streetblur(*arguments, "--engine", "local", "--allow-empty")
+    assert done.returncode == 0, done.stderr
+    assert len(files(output)) == 60

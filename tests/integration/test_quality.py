@@ -1,0 +1,94 @@
+"""Real pictures through Ray and a real S3 server; recall and false blurs from the output pictures."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from evaluation.annotations import read_annotations
+from evaluation.judge import judge_file
+from evaluation.score import score_all
+from evaluation.summary import SetScore, summarise
+from pipeline.storage import StorageSettings, open_store
+from tests.integration.jobs import data_root, streetblur
+
+DEV = data_root() / "dev"
+FACE_FLOOR, PLATE_FLOOR = 0.93, 0.97
+FACE_SETS = ("facemask_kaggle", "facemask_ilc2021")
+PLATE_SETS = ("openalpr_us", "openalpr_eu")
+OUTSIDE = {
+    **dict.fromkeys(FACE_SETS, 0.035),
+    **dict.fromkeys((*PLATE_SETS, "openalpr_br", "romanian_plates", "kaggle_cars"), 0.01),
+}
+SUBSET = {"facemask_kaggle": 50, "facemask_ilc2021": 25, "openalpr_us": 30, "openalpr_eu": 57}
+
+pytestmark = pytest.mark.skipif(
+    not DEV.is_dir(), reason=f"no annotated pictures at {DEV} (set STREETBLUR_DATA)"
+)
+
+
+def run_over_s3(server, bucket: str, sources: list[Path], folder: Path) -> Path:
+    """Upload ``sources``, run the job bucket to bucket, download the outputs; their folder."""
+    settings = StorageSettings(endpoint_url=server.endpoint_url)
+    raw = open_store(f"s3://{bucket}/raw", settings=settings)
+    blurred = open_store(f"s3://{bucket}/blurred", settings=settings)
+
+    def upload(path: Path) -> None:
+        raw.put(path.relative_to(DEV).as_posix(), path.read_bytes())
+
+    def download(key: str) -> None:
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(blurred.get(key))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(upload, sources))
+    places = (f"s3://{bucket}/raw", f"s3://{bucket}/blurred", "--job", "quality")
+    done = streetblur(
+        "run", *places, "--endpoint-url", server.endpoint_url, "--log-format", "json", timeout=3600
+    )
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
+    summary = json.loads(blurred.get("_streetblur/quality/summary.json"))
+    assert (summary["published"], summary["failed"]) == (len(sources), 0)
+    keys = [item.key for item in blurred.list(exclude=("_streetblur/",))]
+    assert len(keys) == len(sources)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(download, keys))
+    return folder
+
+
+def check_floors(scores: dict[str, SetScore]) -> None:
+    """The floors that an output must hold."""
+    for name, score in scores.items():
+        label, floor = ("face", FACE_FLOOR) if name in FACE_SETS else ("plate", PLATE_FLOOR)
+        if name in FACE_SETS + PLATE_SETS:
+            row = score.recall(label, ">=12 px")
+            assert row is not None
+            assert row.recall >= floor, f"{name}: {row.recall:.3f} of {row.boxes} boxes"
+        if name in OUTSIDE:
+            assert score.changed_outside_pooled <= OUTSIDE[name], name
+            assert score.changed_outside_mean <= OUTSIDE[name], name
+
+
+def test_floors_hold_on_a_fixed_subset(s3_server, s3_bucket, tmp_path):
+    pictures = {
+        name: read_annotations(DEV / name / "annotations.jsonl")[:count]
+        for name, count in SUBSET.items()
+    }
+    sources = [DEV / name / one.image for name, found in pictures.items() for one in found]
+    outputs = run_over_s3(s3_server, s3_bucket, sources, tmp_path)
+    scores = {
+        name: summarise(name, [judge_file(one, DEV / name, outputs / name) for one in found])
+        for name, found in pictures.items()
+    }
+    check_floors(scores)
+
+
+@pytest.mark.nightly
+def test_floors_hold_on_all_of_dev(s3_server, s3_bucket, tmp_path):
+    sources = sorted(DEV.rglob("*.jpg"))
+    outputs = run_over_s3(s3_server, s3_bucket, sources, tmp_path)
+    check_floors({score.name: score for score in score_all(DEV, outputs)})
