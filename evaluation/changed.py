@@ -3,9 +3,10 @@
 Coding noise is no change. It has no mean over a few pixels (a coder keeps the level of an 8x8
 block to a sixteenth of a quantiser step), whereas a blurred edge shifts the local level by tens.
 So the difference is averaged over 3x3 pixels before it meets the threshold, and over 5x5 for
-colour, whose subsampling moves coloured edges. Measured on 81 labelled pictures, coding again at
-quality 90 or 75 or with the picture's own tables marks less than 0.01 % of the pixels on average
-(at most 0.06 % of one picture, at quality 75).
+colour, whose subsampling moves coloured edges. Measured on 376
+labelled pictures, coding again marks 0.001 % of the pixels at quality 90 and 0.005 % at quality 75
+(0.09 % and 0.28 % of the worst picture). Much coarser coding is visible and counts: at quality 50,
+1 % of the pixels.
 """
 
 from __future__ import annotations

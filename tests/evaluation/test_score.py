@@ -1,0 +1,194 @@
+"""Scoring whole folders: what is counted, what is counted apart, and the command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from evaluation.annotations import AnnotationError, LabelledBox, LabelledPicture
+from evaluation.demo.folder import label_file, make_folder
+from evaluation.demo.sources import FACES
+from evaluation.judge import JudgedBox, JudgedPicture, judge, judge_file, locate
+from evaluation.oracle import redact
+from evaluation.picture import read_upright
+from evaluation.score import EXIT_NOT_SCORED, EXIT_OVER_BUDGET, main, score_all, score_set
+from evaluation.summary import summarise
+from pipeline.errors import ConfigurationError
+from serving.geometry import Box
+from tests.evaluation.coding import coded
+
+NAME = "grace_hopper.jpg"
+FACE = LabelledBox("face", Box(*FACES[NAME]), occlusion="none")
+PICTURE = LabelledPicture(f"images/{NAME}", 512, 600, ("face",), (FACE,))
+
+
+@pytest.fixture
+def labelled_folder(tmp_path: Path, photographs: Path) -> Path:
+    """A data root with one labelled folder of two pictures."""
+    folder = tmp_path / "data" / "faces"
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for name in (NAME, "astronaut.png"):
+        shutil.copy(photographs / name, folder / "images" / name)
+        pixels = read_upright(photographs / name)
+        boxes = [{"label": "face", "xyxy": list(FACES[name]), "attrs": {"occlusion": "none"}}]
+        rows.append(
+            {
+                "image": f"images/{name}",
+                "width": pixels.shape[1],
+                "height": pixels.shape[0],
+                "labelled_classes": ["face"],
+                "boxes": boxes,
+            }
+        )
+    (folder / "annotations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_originals_as_outputs_score_nothing(labelled_folder: Path) -> None:
+    score = score_set(labelled_folder, labelled_folder)
+    recall = score.recall("face")
+    assert recall is not None
+    assert (recall.obscured, recall.boxes) == (0, 2)
+    assert score.changed_outside_pooled == 0
+
+
+def test_what_was_not_published_is_counted_apart(labelled_folder: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    shutil.copy(labelled_folder / "images" / NAME, outputs / NAME)
+    score = score_set(labelled_folder, outputs)
+    assert (score.not_published, score.boxes_not_published, score.judged) == (1, 1, 1)
+    recall = score.recall("face")
+    assert recall is not None
+    assert recall.boxes == 1
+
+
+def test_a_broken_output_is_missed_not_excused(labelled_folder: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    shutil.copytree(labelled_folder, outputs)
+    (outputs / "images" / NAME).write_bytes(b"broken")
+    score = score_set(labelled_folder, outputs)
+    assert score.unrelated == (f"images/{NAME}",)
+    recall = score.recall("face")
+    assert recall is not None
+    assert recall.boxes == 2
+
+
+def test_another_picture_is_not_credited(photographs: Path) -> None:
+    source = read_upright(photographs / NAME)
+    verdict = judge(PICTURE, source, source[::-1].copy())
+    assert verdict.status == "unrelated"
+    assert not any(box.obscured for box in verdict.boxes)
+
+
+def test_ignored_boxes_count_nowhere(photographs: Path) -> None:
+    ignored = LabelledBox("face", FACE.box, ignore=True)
+    picture = LabelledPicture(PICTURE.image, 512, 600, ("face",), (ignored,))
+    source = read_upright(photographs / NAME)
+    verdict = judge(picture, source, redact(source, [FACE.box]))
+    assert verdict.boxes == ()
+    assert verdict.changed is not None
+    assert verdict.changed.share == 0
+
+
+def test_labels_for_another_size_are_refused(labelled_folder: Path) -> None:
+    wrong = LabelledPicture(PICTURE.image, 600, 512, ("face",), (FACE,))
+    with pytest.raises(AnnotationError, match="600x512"):
+        judge_file(wrong, labelled_folder, labelled_folder)
+
+
+def test_no_output_at_all_is_an_error(labelled_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigurationError, match="none of the labelled pictures"):
+        score_set(labelled_folder, tmp_path / "empty")
+
+
+def test_only_folders_with_outputs_are_scored(labelled_folder: Path) -> None:
+    data = labelled_folder.parent
+    assert [score.name for score in score_all(data, data)] == ["faces"]
+    with pytest.raises(ConfigurationError, match="none with outputs"):
+        score_all(data, labelled_folder)
+
+
+def test_a_picture_is_found_with_and_without_its_first_folder(labelled_folder: Path) -> None:
+    assert locate(labelled_folder, PICTURE.image) == locate(
+        labelled_folder / "images", PICTURE.image
+    )
+    assert locate(labelled_folder, "images/absent.jpg") is None
+
+
+def test_several_processes_give_the_same_answer(photographs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "input"
+    make_folder(folder, photographs)
+    labels = label_file(folder)
+    alone = score_set(folder, folder, labels, processes=1)
+    assert score_set(folder, folder, labels, processes=2) == alone
+
+
+def box(height: float, obscured: bool) -> JudgedBox:
+    return JudgedBox("face", height, "mask", float(obscured), obscured)
+
+
+def test_heights_fall_into_their_bins() -> None:
+    heights = [11.9, 12, 15.9, 16, 24, 47.9, 48, 500]
+    picture = JudgedPicture("x", "judged", tuple(box(h, True) for h in heights), None)
+    score = summarise("set", [picture])
+    counts = {row.group: row.boxes for row in score.recalls}
+    assert counts == {
+        "all": 8,
+        ">=12 px": 7,
+        "<12 px": 1,
+        "12-16 px": 2,
+        "16-24 px": 1,
+        "24-48 px": 2,
+        ">=48 px": 2,
+        "occlusion=mask": 8,
+    }
+
+
+def test_the_interval_holds_the_recall_and_is_repeatable() -> None:
+    pictures = [
+        JudgedPicture(str(i), "judged", (box(30, i % 4 != 0), box(30, True)), None)
+        for i in range(40)
+    ]
+    row = summarise("set", pictures).recall("face")
+    assert row is not None
+    assert row.low < row.recall < row.high
+    assert row == summarise("set", pictures).recall("face")
+
+
+def test_the_command_writes_json_and_keeps_the_budget(
+    labelled_folder: Path, tmp_path: Path
+) -> None:
+    figures = tmp_path / "figures.json"
+    command = ["--originals", str(labelled_folder), "--outputs", str(labelled_folder)]
+    assert main([*command, "--json", str(figures), "--policy", "default"]) == 0
+    written = json.loads(figures.read_text())["sets"][0]
+    assert written["name"] == "faces"
+    assert written["recalls"][0]["recall"] == 0
+
+
+def test_the_command_fails_over_the_budget(
+    labelled_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    source = read_upright(labelled_folder / "images" / NAME)
+    spoilt = coded(redact(source, [Box(0, 350, 512, 600)], "solid"), 90)
+    Image.fromarray(spoilt).save(outputs / NAME)
+    command = ["--originals", str(labelled_folder), "--outputs", str(outputs)]
+    assert main([*command, "--policy", "default"]) == EXIT_OVER_BUDGET
+    assert "over the budget" in capsys.readouterr().err
+
+
+def test_the_command_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = str(tmp_path / "absent")
+    assert main(["--originals", absent, "--outputs", absent]) == EXIT_NOT_SCORED
+    assert "no such folder" in capsys.readouterr().err
