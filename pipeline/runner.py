@@ -25,7 +25,7 @@ from pipeline.policy import DEFAULT_POLICY, PrivacyPolicy, load_policy
 from pipeline.records import WorkItem
 from pipeline.secret import fresh_secret, install_secret, read_secret
 from pipeline.stages.build import StageConfig
-from pipeline.storage import ObjectStore, check_disjoint, open_store
+from pipeline.storage import AccessDenied, ObjectStore, check_disjoint, open_store
 from pipeline.verify import Verification, verify
 from pipeline.workspace import Workspace, open_workspace
 
@@ -157,17 +157,16 @@ class Runner:
             output, spec.job_name, workspace=spec.workspace, settings=spec.storage
         )
         workspace.ledger.store.ensure_root()
-        if output.versioned():
-            log.warning(
-                "the output bucket keeps versions: blurs of earlier runs stay readable as old "
-                "versions; expire noncurrent versions by a lifecycle rule"
-            )
+        _warn_if_versioned(output)
         return source, workspace
 
     def _lease(self, workspace: Workspace) -> Lease:
+        commits = workspace.ledger.commits().values()
+        workspace.ledger.refresh()
         return acquire(
             workspace.output,
             workspace.job,
+            min_epoch=max((ref.attempt for ref in commits), default=0) + 1,
             ttl_s=self.spec.lease_ttl_s,
             on_wait=lambda text: self._tell("lease", detail=text),
         )
@@ -290,6 +289,19 @@ class Runner:
     def _expect(self, images: int) -> None:
         for observer in self.observers:
             observer.expect(images)
+
+
+def _warn_if_versioned(output: ObjectStore) -> None:
+    try:
+        versioned = output.versioned()
+    except AccessDenied:
+        log.warning("cannot tell whether the output bucket keeps versions (GetBucketVersioning)")
+        return
+    if versioned:
+        log.warning(
+            "the output bucket keeps versions: blurs of earlier runs stay readable as old "
+            "versions; expire noncurrent versions by a lifecycle rule"
+        )
 
 
 class _Engines:

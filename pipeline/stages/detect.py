@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import ImageRefused
 from pipeline.stages.envelope import Envelope
 from serving.detectors import DetectionResult
 from serving.errors import InferenceError, InsaneOutput
@@ -41,6 +42,7 @@ class Detect:
 
         Raises:
             InferenceError: the models did not answer sanely for this image.
+            ImageRefused: a model's answer was full: objects beyond it may have been lost.
             ServingError: the models are broken; that concerns the whole run.
         """
         if envelope.pixels is None:
@@ -50,6 +52,14 @@ class Detect:
         except InsaneOutput as error:
             self._detector.check()
             raise InferenceError(error.what, where=envelope.item.key) from error
+        full = [flag for flag in result.flags if flag.endswith("_rows_full")]
+        if full:
+            raise ImageRefused(
+                "detector_overflow",
+                f"more objects than the model can report ({', '.join(full)})",
+                where=envelope.item.key,
+                fix="Cut the picture into parts, or name its boxes with --overrides",
+            )
         return dataclasses.replace(
             envelope,
             pixels=None,

@@ -1,4 +1,4 @@
-"""Real pictures through Ray and a real S3 server; recall and false blurs from the output pictures."""
+"""Real pictures through Ray and a real S3 server; recall and false blurs from the outputs."""
 
 from __future__ import annotations
 
