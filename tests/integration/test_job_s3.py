@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
-from botocore.exceptions import ClientError
 
 from pipeline.errors import ConfigurationError, LeaseError
 from pipeline.lease import acquire
@@ -91,8 +88,7 @@ def test_a_workspace_of_its_own_keeps_records_out_of_a_public_output(source, s3_
 def ensure_buckets(server) -> None:
     """Create the shared buckets unless an earlier test has."""
     for name in (PRIVATE, ANONYMOUS_BUCKET):
-        with contextlib.suppress(ClientError):
-            create_bucket(server, name)
+        create_bucket(server, name)
 
 
 def test_a_second_run_is_kept_out_while_the_first_holds_the_lease(source, s3_bucket, settings):
