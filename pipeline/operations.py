@@ -122,9 +122,11 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
     """Run a job, show its progress, write its report; returns the exit code."""
     from pipeline.metrics import JobMetrics
     from pipeline.model_commands import models_in_force
+    from pipeline.observer import Observer
     from pipeline.progress import BarObserver, LogObserver, MetricsObserver
     from pipeline.report import write_report
-    from pipeline.runner import Exit, Observer, Runner
+    from pipeline.result import Exit
+    from pipeline.runner import Runner
 
     metrics = JobMetrics(spec.job_name)
     if spec.metrics_port is not None:
@@ -256,7 +258,7 @@ def show_status(access: Access, as_json: bool) -> None:
 
 def verify_job(access: Access, as_json: bool, *, allow_empty: bool) -> int:
     """Reconcile and print what was found; returns the exit code."""
-    from pipeline.runner import exit_code
+    from pipeline.result import exit_code
     from pipeline.verify import verify
 
     result = verify(workspace_of(access))

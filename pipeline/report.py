@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from pipeline.errors import ImageRefused, StreetblurError
 from pipeline.images import ImageLimits, inspect_image
 from pipeline.ledger import Ledger
-from pipeline.runner import RunResult
+from pipeline.result import RunResult
 from pipeline.thumbnails import thumbnail
 from pipeline.verify import Verification
 

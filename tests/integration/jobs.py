@@ -14,7 +14,8 @@ from PIL import Image
 
 from pipeline.due import Choice
 from pipeline.job import load_spec
-from pipeline.runner import Runner, RunResult
+from pipeline.result import RunResult
+from pipeline.runner import Runner
 
 SECRET = "9f1c0a7b52e84d3366b1c2d4e5f60718" * 2
 MODELS = {"face_detector": "1:test", "plate_detector": "1:test", "postprocessor": "0"}

@@ -9,7 +9,7 @@ import pytest
 from pipeline.due import Choice
 from pipeline.errors import ConfigurationError, LedgerError
 from pipeline.records import kept_boxes
-from pipeline.runner import Exit
+from pipeline.result import Exit
 from pipeline.secret import VARIABLE
 from pipeline.status import find_outcome, job_status
 from serving.errors import InsaneOutput

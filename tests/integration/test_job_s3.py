@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import ConfigurationError, LeaseError
 from pipeline.lease import acquire
-from pipeline.runner import Exit
+from pipeline.result import Exit
 from pipeline.secret import VARIABLE
 from pipeline.storage import StorageSettings, open_store
 from tests.conftest import ANONYMOUS_BUCKET, create_bucket

@@ -9,7 +9,7 @@ import ray
 
 from pipeline.graph import RayEngine, connect, operators
 from pipeline.isolation import run_isolated
-from pipeline.runner import Exit
+from pipeline.result import Exit
 from pipeline.secret import VARIABLE
 from tests.integration.jobs import SECRET, files, pictures, run_stubbed
 
