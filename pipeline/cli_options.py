@@ -28,6 +28,10 @@ Workspace = Annotated[
 Endpoint = Annotated[
     str | None, typer.Option("--endpoint-url", help="Address of an S3-compatible server.")
 ]
+Insecure = Annotated[
+    bool | None,
+    typer.Option("--insecure", help="Accept an S3 server elsewhere that is reached by plain http."),
+]
 Policy = Annotated[
     str | None,
     typer.Option("--policy", help="default, eu, us, or a YAML file; a resumed job keeps its own."),
@@ -71,6 +75,7 @@ class JobOptions:
         typer.Option("--overrides", help="YAML or JSON: boxes to blur in any case, by key."),
     ] = None
     endpoint_url: Endpoint = None
+    insecure: Insecure = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class ExistingJob:
     ] = None
     workspace: Workspace = None
     endpoint_url: Endpoint = None
+    insecure: Insecure = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,11 @@ class Access(BaseSettings):
 
 
 def access_of(
-    output: str | None, job: str | None, workspace: str | None, endpoint_url: str | None
+    output: str | None,
+    job: str | None,
+    workspace: str | None,
+    endpoint_url: str | None,
+    insecure: bool | None = None,
 ) -> Access:
     """Flags over environment.
 
@@ -50,8 +54,7 @@ def access_of(
         ConfigurationError: a value is missing or wrong.
     """
     flags: dict[str, Any] = {"output": output, "job": job, "workspace": workspace}
-    if endpoint_url:
-        flags["storage"] = {"endpoint_url": endpoint_url}
+    flags["storage"] = _storage_flags(endpoint_url, insecure)
     try:
         return Access(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
@@ -60,15 +63,21 @@ def access_of(
         ) from error
 
 
-def spec_of(job_file: Path | None, endpoint_url: str | None, **flags: Any) -> JobSpec:
+def spec_of(
+    job_file: Path | None, endpoint_url: str | None, insecure: bool | None, **flags: Any
+) -> JobSpec:
     """The JobSpec of flags, environment and job file.
 
     Raises:
         ConfigurationError: naming file and field.
     """
-    if endpoint_url:
-        flags["storage"] = {"endpoint_url": endpoint_url}
-    return load_spec(job_file, **flags)
+    return load_spec(job_file, storage=_storage_flags(endpoint_url, insecure), **flags)
+
+
+def _storage_flags(endpoint_url: str | None, insecure: bool | None) -> dict[str, Any] | None:
+    """What the flags set of ``storage``; what they leave open, environment and file say."""
+    flags = {"endpoint_url": endpoint_url or None, "insecure": insecure}
+    return {name: value for name, value in flags.items() if value is not None} or None
 
 
 def spec_of_job(access: Access, **flags: Any) -> JobSpec:
@@ -179,6 +188,8 @@ def resume_command(spec: JobSpec) -> str:
         words += ["--policy", spec.policy]
     if spec.storage.endpoint_url:
         words += ["--endpoint-url", spec.storage.endpoint_url]
+    if spec.storage.insecure:
+        words += ["--insecure"]
     return shlex.join(words)
 
 

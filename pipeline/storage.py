@@ -92,6 +92,7 @@ class StorageSettings:
         connect_timeout_s: seconds to wait for a connection.
         read_timeout_s: seconds to wait for each answer or part of a body.
         max_attempts: tries of each request in all, the first one included.
+        insecure: accept a server on another machine that is reached without encryption.
     """
 
     endpoint_url: str | None = None
@@ -100,6 +101,7 @@ class StorageSettings:
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 30.0
     max_attempts: int = 5
+    insecure: bool = False
 
     def __post_init__(self) -> None:
         if self.endpoint_url is not None:
