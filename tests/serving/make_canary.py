@@ -1,6 +1,6 @@
 """Remakes serving/canary/canary.jpg and canary.json: `python tests/serving/make_canary.py`.
 
-Needs the network once: scikit-image's wheel (CPython 3.11, x86-64 Linux) has the photograph.
+Needs the network once, for the demo's photographs.
 Look at the picture afterwards: the JSON records what the present models find, so a broken model
 would be recorded as well.
 """
@@ -11,18 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from evaluation.demo.sources import fetch_photographs
 from serving.canary import FOLDER, recorded
 from serving.detectors import load_detectors
-from serving.pypi import PyPiMember, fetch_member
 
-ASTRONAUT = PyPiMember(
-    project="scikit-image",
-    version="0.26.0",
-    kind="wheel",
-    archive_sha256="74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
-    path="skimage/data/astronaut.png",
-    sha256="88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
-)
 PLATE_XYXY = (40, 320, 136, 350)
 BLUE, WHITE, GREY = (160, 60, 20), (245, 245, 245), (130, 130, 130)
 OVERSAMPLING = 4
@@ -47,7 +39,7 @@ def draw_plate(picture: np.ndarray) -> None:
 
 
 def main() -> None:
-    source = cv2.imread(str(fetch_member(ASTRONAUT)), cv2.IMREAD_COLOR)
+    source = cv2.imread(str(fetch_photographs() / "astronaut.png"), cv2.IMREAD_COLOR)
     picture = cv2.resize(source, (384, 384), interpolation=cv2.INTER_AREA)
     draw_plate(picture)
     FOLDER.mkdir(exist_ok=True)
