@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from pipeline.errors import ConfigurationError
+from serving.contracts import GRAPH_FLOOR
 from serving.geometry import Label
 
 DEFAULT_POLICY = "default"
 Share = Annotated[float, Field(ge=0, le=1)]
+Threshold = Annotated[float, Field(ge=GRAPH_FLOOR, le=1)]
 MetadataItem = Literal["gps", "time", "heading", "gpano", "camera", "icc"]
 
 
@@ -25,12 +27,27 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Dilation(_Frozen):
+    """How far a box grows on each side, as a share of its height (top, bottom) or width (sides).
+
+    Detectors and annotators disagree about an object's extent one side at a time: CenterFace
+    starts a face above its hair line and ends it above the chin (docs/benchmarks/thresholds.md).
+    """
+
+    top: Share = 0.0
+    sides: Share = 0.0
+    bottom: Share = 0.0
+
+
 class Style(_Frozen):
     """How one class of boxes is obscured.
 
     Attributes:
         mode: ``blur`` (Gaussian and keyed noise), ``pixelate`` or ``solid``.
-        dilation: how far the box grows on each side before it is masked, as a share of its size.
+        dilation: how far the box grows before it is masked: one number for every side, or
+            ``{top, sides, bottom}``, as a share of its size.
+        margin_px: how many pixels it grows on every side besides: detectors are off by pixels on
+            small objects, by a share on large ones.
         strength: Gaussian sigma (blur) or half the cell side (pixelate), as a share of the
             geometric mean of the box's sides. Weaker than 0.1 leaves readable detail
             (0.108 box heights is where detail of half a box height keeps 40 % of its gain).
@@ -39,28 +56,65 @@ class Style(_Frozen):
     """
 
     mode: Literal["blur", "pixelate", "solid"] = "blur"
-    dilation: Annotated[float, Field(ge=0, le=1)] = 0.1
+    dilation: Dilation = Dilation(top=0.1, sides=0.1, bottom=0.1)
+    margin_px: Annotated[int, Field(ge=0, le=1000)] = 0
     strength: Annotated[float, Field(ge=0.1, le=2)] = 0.25
     feather: Annotated[float, Field(ge=0, le=1)] = 0.15
     noise: Annotated[float, Field(ge=0, le=64)] = 6.0
+
+    @field_validator("dilation", mode="before")
+    @classmethod
+    def _one_number_for_every_side(cls, value: object) -> object:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return {"top": value, "sides": value, "bottom": value}
+        return value
+
+
+class LargeRule(_Frozen):
+    """A threshold of their own for large boxes.
+
+    True objects score lower the smaller they are, whereas a false large box costs most pixels
+    (docs/benchmarks/thresholds.md).
+
+    Attributes:
+        from_height_px: boxes at least this high, in pixels of the picture, are large.
+        threshold: lowest raw detector score of a large box that is kept.
+    """
+
+    from_height_px: Annotated[int, Field(ge=1, le=100_000)]
+    threshold: Threshold
 
 
 class ClassPolicy(_Frozen):
     """Thresholds and style for one class.
 
     Attributes:
-        threshold: lowest raw detector score that is kept.
+        threshold: lowest raw detector score that is kept. Lower than 0.05 no score leaves the
+            models.
+        large: another threshold for large boxes; None for one threshold at all sizes.
         min_probability: lowest post-processor probability that is kept.
         min_height_px: boxes lower than this many pixels are recorded as ``below_minimum``.
         blur_below_minimum: whether such boxes are blurred all the same.
         style: how kept boxes are obscured.
     """
 
-    threshold: Share
+    threshold: Threshold
+    large: LargeRule | None = None
     min_probability: Share = 0.0
     min_height_px: Annotated[int, Field(ge=0, le=10_000)] = 0
     blur_below_minimum: bool = True
     style: Style = Style()
+
+    def threshold_at(self, height_px: float) -> float:
+        """The threshold for a box of this height."""
+        if self.large is not None and height_px >= self.large.from_height_px:
+            return self.large.threshold
+        return self.threshold
+
+    @property
+    def lowest_threshold(self) -> float:
+        """The lowest score that can be kept at any size."""
+        return min(self.threshold, self.large.threshold if self.large else 1.0)
 
 
 class MetadataPolicy(_Frozen):

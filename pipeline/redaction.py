@@ -57,13 +57,14 @@ class RedactionBox:
 
     @classmethod
     def around(cls, box: Box, style: Style, label: Label) -> RedactionBox:
-        """The detection ``box`` grown by ``style.dilation`` on each side, rounded outwards."""
-        dx, dy = box.width * style.dilation, box.height * style.dilation
+        """The detection ``box`` (upright) grown as ``style`` says, rounded outwards."""
+        grow = style.dilation
+        dx = box.width * grow.sides + style.margin_px
         return cls(
             math.floor(box.x1 - dx),
-            math.floor(box.y1 - dy),
+            math.floor(box.y1 - box.height * grow.top - style.margin_px),
             math.ceil(box.x2 + dx),
-            math.ceil(box.y2 + dy),
+            math.ceil(box.y2 + box.height * grow.bottom + style.margin_px),
             style,
             label,
         )

@@ -21,7 +21,7 @@ from serving.sanity import check_outputs
 from serving.tiling import LARGEST_UPSCALED, Pass, Tile, plan_passes, plan_tiles
 
 DEFAULT_FLOOR = 0.1
-"""Lowest score that becomes a candidate; the policy's threshold decides later."""
+"""Lowest score that becomes a candidate unless told; the policy's threshold decides later."""
 
 IMPLAUSIBLE_COUNT = 400
 """More candidates of one class in one picture are flagged for review, never dropped."""

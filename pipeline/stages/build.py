@@ -19,6 +19,7 @@ from pipeline.stages.fetch import Decode, Fetch
 from pipeline.stages.publish import Publish
 from pipeline.stages.redact import Redact
 from pipeline.storage import StorageSettings, open_store
+from serving.geometry import LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,18 @@ class StageConfig:
 
 
 def packaged_detector(config: StageConfig) -> Detector:
-    """The detectors of the model repository behind the local backend, canary checked."""
-    from serving.detectors import load_detectors
+    """The detectors of the model repository behind the local backend, canary checked.
 
-    versions = config.policy.models.model_dump()
-    return load_detectors(versions, repository=config.model_repository)
+    Candidates well below the policy's thresholds are recorded too, never any above them lost.
+    """
+    from serving.detectors import DEFAULT_FLOOR, load_detectors
+
+    policy = config.policy
+    floor = {
+        label: min(DEFAULT_FLOOR, policy.for_label(label).lowest_threshold) for label in LABELS
+    }
+    versions = policy.models.model_dump()
+    return load_detectors(versions, repository=config.model_repository, floor=floor)
 
 
 Chain = Callable[[Envelope], Envelope]

@@ -59,8 +59,9 @@ def decide(
         rules = policy.for_label(candidate.label)
         x1, x2 = _cover(candidate.box.x1, candidate.box.x2, width)
         y1, y2 = _cover(candidate.box.y1, candidate.box.y2, height)
+        threshold = rules.threshold_at(y2 - y1)
         kept, reason = True, "above_threshold"
-        if candidate.score < rules.threshold:
+        if candidate.score < threshold:
             kept, reason = False, "below_threshold"
         elif candidate.probability < rules.min_probability:
             kept, reason = False, "below_probability"
@@ -78,7 +79,7 @@ def decide(
                 source=candidate.source,
                 kept=kept,
                 reason=reason,
-                threshold=rules.threshold,
+                threshold=threshold,
             )
         )
     return decisions

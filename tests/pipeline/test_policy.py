@@ -20,6 +20,15 @@ def test_packaged_policies_load_under_their_own_name():
         ("name: x\nface: {threshold: 2}\nplate: {threshold: 0.3}", "face.threshold"),
         ("name: x\nplate: {threshold: 0.3}", "face"),
         ("name: x\nface: {threshold: 0.3, colour: red}\nplate: {threshold: 0.3}", "face.colour"),
+        ("name: x\nface: {threshold: 0.01}\nplate: {threshold: 0.3}", "face.threshold"),
+        (
+            "name: x\nface: {threshold: 0.3, style: {dilation: -0.1}}\nplate: {threshold: 0.3}",
+            "face.style.dilation.top",
+        ),
+        (
+            "name: x\nface: {threshold: 0.3, style: {dilation: wide}}\nplate: {threshold: 0.3}",
+            "face.style.dilation",
+        ),
         (
             "name: x\nface: {threshold: 0.3, style: {strength: 0.05}}\nplate: {threshold: 0.3}",
             "face.style.strength",

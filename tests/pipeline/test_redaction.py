@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline import redaction
 from pipeline.noise import NoiseKey
+from pipeline.policy import Dilation, Style
 from pipeline.redaction import RedactionBox, redact_pixels, touched_area
 from serving.geometry import Box
 from tests.pipeline.pictures import box, textured
@@ -95,6 +96,15 @@ def test_sigma_follows_the_box() -> None:
 def test_dilation_grows_and_rounds_outwards() -> None:
     grown = RedactionBox.around(Box(10.5, 20.0, 30.5, 60.0), box(0, 0, 1, 1).style, "plate")
     assert grown.area == (8, 16, 33, 64)
+
+
+def test_each_side_grows_by_its_own_share() -> None:
+    style = Style(dilation={"top": 0.0, "sides": 0.1, "bottom": 0.5})
+    grown = RedactionBox.around(Box(10, 20, 30, 60), style, "face")
+    assert grown.area == (8, 20, 32, 80)
+    wider = style.model_copy(update={"margin_px": 3})
+    assert RedactionBox.around(Box(10, 20, 30, 60), wider, "face").area == (5, 17, 35, 83)
+    assert Style(dilation=0.2) == Style(dilation=Dilation(top=0.2, sides=0.2, bottom=0.2))
 
 
 def test_the_blur_has_the_stated_sigma() -> None:
