@@ -66,3 +66,14 @@ def test_another_size_is_another_scene(photographs: Path) -> None:
 def test_a_picture_without_detail_passes() -> None:
     flat = np.full((512, 512, 3), 90, dtype=np.uint8)
     assert same_scene(flat, flat, EVERYWHERE)
+
+
+def test_a_face_that_fills_the_picture_takes_its_margin_with_it(photographs: Path) -> None:
+    source = read_upright(photographs / "astronaut.png")
+    margin = EVERYWHERE.copy()
+    margin[30:, 30:] = False
+    wiped = redact(source, [Box(0, 0, 512, 512)])
+    assert same_scene(source, wiped, margin)
+    assert not same_scene(source, wiped, EVERYWHERE)
+    assert not same_scene(source, redact(source[:, ::-1], [Box(0, 0, 512, 512)]), margin)
+    assert not same_scene(source, read_upright(photographs / "camera.png"), margin)
