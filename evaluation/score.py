@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +29,7 @@ from rich.table import Table
 
 from evaluation.annotations import data_root, read_annotations
 from evaluation.judge import judge_file
+from evaluation.markdown import scores_page
 from evaluation.summary import SetScore, summarise
 from pipeline.errors import ConfigurationError, StreetblurError
 from pipeline.policy import load_policy
@@ -157,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--annotations", type=Path, help="label file, where it lies elsewhere")
     parser.add_argument("--data", type=Path, help="root of labelled folders (default: dev data)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--markdown", type=Path, help="write them as a page to this file")
     parser.add_argument("--policy", help="fail when this policy's pixel budget is exceeded")
     parser.add_argument("--processes", type=int, help="pictures judged at once")
     given = parser.parse_args(arguments)
@@ -179,6 +182,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.json:
         content = json.dumps({"sets": [asdict(score) for score in scores]}, indent=2)
         given.json.write_text(content + "\n", encoding="utf-8")
+    if given.markdown:
+        called = shlex.join(arguments if arguments is not None else sys.argv[1:])
+        page = scores_page(
+            scores,
+            title="Obscured boxes and changed pixels",
+            command=f"python -m evaluation.score {called}",
+        )
+        given.markdown.write_text(page, encoding="utf-8")
     exceeded = over_budget(scores, budget) if budget is not None else ()
     for score in exceeded:
         errors.print(

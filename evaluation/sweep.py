@@ -3,7 +3,7 @@
 ``python -m evaluation.sweep --sets facemask_kaggle --vary face.threshold=0.15,0.2``
 
 Detection is the slow part and depends on no policy, so each picture's candidates are found once
-and kept in a cache (``--cache``) that a change of the models or of ``serving/`` makes void. What
+and kept in a cache (``evaluation/candidates.py``). What
 follows is the product's own: decide, redact, re-encode; then the scorer on the files.
 
 Thresholds are chosen on ``train/`` (the default). ``dev/`` is for the report at the end.
@@ -12,25 +12,22 @@ Thresholds are chosen on ``train/`` (the default). ``dev/`` is for the report at
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import cv2
 from rich.console import Console
-from rich.progress import Progress
 
 from evaluation.annotations import LabelledPicture, data_root, read_annotations
+from evaluation.candidates import DEFAULT_CACHE, CandidateCache, open_cache
 from evaluation.judge import JudgedPicture, judge_file
 from evaluation.score import LABEL_FILE
 from evaluation.summary import COUNTED_FROM_PX, SetScore, summarise
@@ -38,14 +35,11 @@ from pipeline.decode import decode_upright
 from pipeline.encode import redact_image
 from pipeline.errors import ConfigurationError, StreetblurError
 from pipeline.images import ImageLimits, inspect_image
-from pipeline.model_commands import fetch, models_present
 from pipeline.noise import NoiseKey
 from pipeline.policy import PrivacyPolicy, load_policy, parse_policy
 from pipeline.redaction import RedactionBox
 from pipeline.stages.decide import decide
-from serving.contracts import GRAPH_FLOOR
-from serving.detectors import DetectorSet, load_detectors
-from serving.geometry import LABELS, Box, Candidate
+from serving.geometry import Box, Candidate
 
 _KEY = bytes(32)  # the noise matters to no figure: one key, so that settings compare
 
@@ -95,55 +89,6 @@ def settings_of(vary: Sequence[str]) -> list[Setting]:
                 fix="For instance --vary face.threshold=0.15,0.2",
             ) from None
     return [Setting(tuple(point)) for point in itertools.product(*axes)]
-
-
-class CandidateCache:
-    """Candidates by picture, in one JSON file for each state of models and detection code."""
-
-    def __init__(self, folder: Path, versions: Mapping[str, int]) -> None:
-        self._path = folder / f"candidates-{detection_digest(versions)}.json"
-        self._known: dict[str, list[dict[str, Any]]] = {}
-        if self._path.is_file():
-            self._known = json.loads(self._path.read_text("utf-8"))
-
-    def fill(self, paths: Sequence[Path], versions: Mapping[str, int], processes: int) -> None:
-        """Detect in those of ``paths`` that are not known yet, and store all."""
-        missing = [path for path in paths if _name(path) not in self._known]
-        if not missing:
-            return
-        with (
-            Progress(console=Console(stderr=True)) as progress,
-            ProcessPoolExecutor(
-                processes,
-                mp_context=get_context("forkserver"),
-                initializer=_start,
-                initargs=(dict(versions),),
-            ) as pool,
-        ):
-            task = progress.add_task("detecting", total=len(missing))
-            for path, rows in zip(missing, pool.map(_detect, missing, chunksize=2), strict=True):
-                self._known[_name(path)] = rows
-                progress.advance(task)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(self._known), encoding="utf-8")
-        partial.replace(self._path)
-
-    def candidates(self, path: Path) -> list[Candidate]:
-        """The candidates of one picture."""
-        return [Candidate(**{**row, "box": Box(**row["box"])}) for row in self._known[_name(path)]]
-
-
-def detection_digest(versions: Mapping[str, int]) -> str:
-    """Changes with the versions, with the model files and with the code of ``serving/``."""
-    import serving
-    from serving.registry import find_repository
-
-    digest = hashlib.sha256(json.dumps(dict(versions), sort_keys=True).encode())
-    sources = sorted(Path(serving.__file__).parent.rglob("*.py"))
-    for path in [*sources, *sorted(find_repository().rglob("*.onnx"))]:
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def judge_setting(
@@ -231,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="their root (default: the train data)")
     parser.add_argument("--policy", default="default", help="what is not varied")
     parser.add_argument("--vary", action="append", default=[], metavar="FIELD=V1,V2")
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "streetblur")
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 8))
     given = parser.parse_args(arguments)
@@ -243,12 +188,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = settings_of(given.vary)
         for setting in settings:
             setting.applied(policy)
-        versions = policy.models.model_dump()
-        if any(state.endswith("missing") for state in models_present(versions).values()):
-            fetch()
-        cached = CandidateCache(given.cache, versions)
+        cached = open_cache(given.cache, policy)
         paths = [f / p.image for f in folders for p in read_annotations(f / LABEL_FILE)]
-        cached.fill(paths, versions, given.processes)
+        cached.fill(paths, given.processes)
         results = []
         for setting, scores in sweep(settings, policy, folders, cached, given.processes):
             console.print(str(setting), style="bold")
@@ -263,28 +205,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0
-
-
-_detectors: DetectorSet | None = None
-
-
-def _start(versions: dict[str, int]) -> None:
-    global _detectors
-    _one_thread()
-    _detectors = load_detectors(versions, floor=dict.fromkeys(LABELS, GRAPH_FLOOR))
-
-
-def _detect(path: Path) -> list[dict[str, Any]]:
-    if _detectors is None:
-        raise RuntimeError("the process was not started with _start")
-    data = path.read_bytes()
-    upright = decode_upright(data, inspect_image(data, ImageLimits()))
-    return [asdict(candidate) for candidate in _detectors.detect(upright).candidates]
-
-
-@cache
-def _name(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _one_thread() -> None:

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
@@ -342,8 +341,7 @@ def list_policies() -> None:
 
 def show_policy(name: str) -> None:
     """Print a policy as YAML."""
-    text = yaml.safe_dump(load_policy(name).model_dump(mode="json"), sort_keys=False)
-    out.print(text, markup=False, end="")
+    out.print(load_policy(name).to_yaml(), markup=False, end="")
 
 
 def show_findings(result: Verification) -> None:

@@ -20,6 +20,7 @@ from serving.geometry import Label
 DEFAULT_POLICY = "default"
 Share = Annotated[float, Field(ge=0, le=1)]
 Threshold = Annotated[float, Field(ge=GRAPH_FLOOR, le=1)]
+HeightPx = Annotated[int, Field(ge=0, le=100_000)]
 MetadataItem = Literal["gps", "time", "heading", "gpano", "camera", "icc"]
 
 
@@ -70,51 +71,48 @@ class Style(_Frozen):
         return value
 
 
-class LargeRule(_Frozen):
-    """A threshold of their own for large boxes.
-
-    True objects score lower the smaller they are, whereas a false large box costs most pixels
-    (docs/benchmarks/thresholds.md).
-
-    Attributes:
-        from_height_px: boxes at least this high, in pixels of the picture, are large.
-        threshold: lowest raw detector score of a large box that is kept.
-    """
-
-    from_height_px: Annotated[int, Field(ge=1, le=100_000)]
-    threshold: Threshold
-
-
 class ClassPolicy(_Frozen):
     """Thresholds and style for one class.
 
     Attributes:
-        threshold: lowest raw detector score that is kept. Lower than 0.05 no score leaves the
-            models.
-        large: another threshold for large boxes; None for one threshold at all sizes.
+        threshold: lowest raw detector score that is kept: one number, or one for boxes from each
+            height on, ``{0: 0.1, 48: 0.15}`` (pixels of the picture). True objects score lower
+            the smaller they are, whereas a false large box costs most pixels
+            (docs/benchmarks/thresholds.md). Below 0.05 no score leaves the models.
         min_probability: lowest post-processor probability that is kept.
         min_height_px: boxes lower than this many pixels are recorded as ``below_minimum``.
         blur_below_minimum: whether such boxes are blurred all the same.
         style: how kept boxes are obscured.
     """
 
-    threshold: Threshold
-    large: LargeRule | None = None
+    threshold: dict[HeightPx, Threshold]
     min_probability: Share = 0.0
     min_height_px: Annotated[int, Field(ge=0, le=10_000)] = 0
     blur_below_minimum: bool = True
     style: Style = Style()
 
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _one_number_for_every_height(cls, value: object) -> object:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return {0: value}
+        return value
+
+    @field_validator("threshold")
+    @classmethod
+    def _every_height_has_one(cls, value: dict[int, float]) -> dict[int, float]:
+        if 0 not in value:
+            raise ValueError("say from height 0 on, for instance {0: 0.1, 48: 0.15}")
+        return dict(sorted(value.items()))
+
     def threshold_at(self, height_px: float) -> float:
         """The threshold for a box of this height."""
-        if self.large is not None and height_px >= self.large.from_height_px:
-            return self.large.threshold
-        return self.threshold
+        return self.threshold[max(start for start in self.threshold if start <= height_px)]
 
     @property
     def lowest_threshold(self) -> float:
         """The lowest score that can be kept at any size."""
-        return min(self.threshold, self.large.threshold if self.large else 1.0)
+        return min(self.threshold.values())
 
 
 class MetadataPolicy(_Frozen):
@@ -169,6 +167,10 @@ class PrivacyPolicy(_Frozen):
         """The rules for ``label``."""
         return self.face if label == "face" else self.plate
 
+    def to_yaml(self) -> str:
+        """The whole policy as a file of your own would hold it."""
+        return str(yaml.safe_dump(_plain(self.model_dump()), sort_keys=False))
+
     def digest(self) -> str:
         """SHA-256 (16 hex digits) over everything that can change an output.
 
@@ -177,6 +179,13 @@ class PrivacyPolicy(_Frozen):
         content = self.model_dump(mode="json", exclude={"name", "description", "pixel_fpr_budget"})
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _plain(value: object) -> object:
+    """``value`` with lists for tuples, as YAML has it."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def packaged_policies() -> tuple[str, ...]:

@@ -192,3 +192,12 @@ def test_the_command_says_what_is_missing(
     absent = str(tmp_path / "absent")
     assert main(["--originals", absent, "--outputs", absent]) == EXIT_NOT_SCORED
     assert "no such folder" in capsys.readouterr().err
+
+
+def test_command_writes_a_page(labelled_folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    arguments = ["--originals", str(labelled_folder), "--outputs", str(labelled_folder)]
+    main([*arguments, "--markdown", str(page)])
+    text = page.read_text()
+    assert "| faces | face | 2 | 0.0% |" in text
+    assert str(labelled_folder) in text

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.policy import ClassPolicy, LargeRule, PrivacyPolicy
+from pipeline.policy import ClassPolicy, PrivacyPolicy
 from pipeline.records import NamedBox
 from pipeline.stages.decide import decide, forced
 from serving.geometry import Box, Candidate
@@ -43,8 +43,7 @@ def test_each_candidate_gets_its_reason(given_candidate, kept, reason):
     [(23, 0.2, True, 0.1), (24, 0.2, False, 0.4), (24, 0.4, True, 0.4), (23, 0.09, False, 0.1)],
 )
 def test_large_boxes_have_a_threshold_of_their_own(height, score, kept, threshold):
-    rule = LargeRule(from_height_px=24, threshold=0.4)
-    policy = POLICY.model_copy(update={"face": ClassPolicy(threshold=0.1, large=rule)})
+    policy = POLICY.model_copy(update={"face": ClassPolicy(threshold={0: 0.1, 24: 0.4})})
     (decision,) = decide([candidate(box=(0, 0, 20, height), score=score)], policy, 100, 100)
     assert (decision.kept, decision.threshold) == (kept, threshold)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import ConfigurationError
-from pipeline.policy import load_policy, packaged_policies, parse_policy
+from pipeline.policy import PrivacyPolicy, load_policy, packaged_policies, parse_policy
 
 
 def test_packaged_policies_load_under_their_own_name():
@@ -20,6 +20,8 @@ def test_packaged_policies_load_under_their_own_name():
         ("name: x\nface: {threshold: 2}\nplate: {threshold: 0.3}", "face.threshold"),
         ("name: x\nplate: {threshold: 0.3}", "face"),
         ("name: x\nface: {threshold: 0.3, colour: red}\nplate: {threshold: 0.3}", "face.colour"),
+        ("name: x\nface: {threshold: {24: 0.3}}\nplate: {threshold: 0.3}", "face.threshold"),
+        ("name: x\nface: {threshold: {0: 2}}\nplate: {threshold: 0.3}", "face.threshold.0"),
         ("name: x\nface: {threshold: 0.01}\nplate: {threshold: 0.3}", "face.threshold"),
         (
             "name: x\nface: {threshold: 0.3, style: {dilation: -0.1}}\nplate: {threshold: 0.3}",
@@ -59,7 +61,21 @@ def test_digest_follows_what_changes_outputs_alone():
     policy = load_policy("default")
     renamed = policy.model_copy(update={"name": "other", "description": "else"})
     stricter = policy.model_copy(
-        update={"face": policy.face.model_copy(update={"threshold": 0.123})}
+        update={"face": policy.face.model_copy(update={"threshold": {0: 0.123}})}
     )
     assert renamed.digest() == policy.digest()
     assert stricter.digest() != policy.digest()
+
+
+def test_thresholds_by_height_survive_being_stored():
+    policy = load_policy("default")
+    again = PrivacyPolicy.model_validate_json(policy.model_dump_json())
+    assert again == policy
+    assert again.digest() == policy.digest()
+    assert policy.face.lowest_threshold == min(policy.face.threshold.values())
+
+
+@pytest.mark.parametrize("name", packaged_policies())
+def test_what_is_shown_can_be_given_back(name):
+    policy = load_policy(name)
+    assert parse_policy(policy.to_yaml(), "here") == policy
