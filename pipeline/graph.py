@@ -15,12 +15,11 @@ import logging
 import os
 import pickle
 import queue
-import signal
-import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,18 +29,19 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources
 
 from pipeline.engine import EngineCrashed, OutcomeDict
 from pipeline.errors import StreetblurError
+from pipeline.ray_cluster import connect, dead_processes, mute_console
 from pipeline.records import OUTCOME_SCHEMA, WorkItem
 from pipeline.stages.build import StageConfig, detect_chain, fetch_chain, publish_chain, start
 from pipeline.stages.envelope import Envelope, outcome_of
 from serving.errors import ServingError
-
-log = logging.getLogger(__name__)
 
 UNIT_ROWS = 8
 """Images a block: small enough that a few hundred images spread over all workers."""
 CPU_SHARE = 0.5
 MAX_RESTARTS = 4
 MAX_RETRIES = 3
+LOOK_S = 2.0
+"""Seconds without an outcome after which the cluster's processes are looked at."""
 _ENVELOPE_SCHEMA = pa.schema(
     [("envelope", pa.binary()), ("data", pa.large_binary()), ("pixels", pa.large_binary())]
 )
@@ -76,8 +76,8 @@ class RayEngine:
         if not blocks:
             return
         set_context(tolerate_lost_blocks=searching)
-        dataset = build_graph(blocks, self._config, self._workers)
-        yield from _drain(dataset, self._stall_timeout_s)
+        graph = partial(build_graph, blocks, self._config, self._workers)
+        yield from _drain(graph, self._stall_timeout_s)
 
     def close(self) -> None:
         """Stop the private cluster, if there is one."""
@@ -88,41 +88,6 @@ class RayEngine:
 def default_workers() -> int:
     """One detector actor a core."""
     return max(1, os.cpu_count() or 1)
-
-
-def connect(workers: int, address: str | None) -> bool:
-    """Start or join a cluster; True when it is ours to stop."""
-    if ray.is_initialized():
-        return False
-    if address is not None:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        return False
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the driver shows our lines only
-    on_terminate = signal.getsignal(signal.SIGTERM)
-    with _quiet_stderr():
-        ray.init(
-            num_cpus=workers + max(1, workers),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler ends in an abort
-    return True
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Ray's core writes its settings to file descriptor 2 while it starts; errors are raised."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 def set_context(*, tolerate_lost_blocks: bool) -> None:
@@ -284,14 +249,17 @@ def _unpack(table: pa.Table) -> Iterator[Envelope]:
 _END = object()
 
 
-def _drain(dataset: Dataset, stall_timeout_s: float) -> Iterator[OutcomeDict]:
-    """Rows of ``dataset`` as they come; a watched thread pulls them."""
+def _drain(graph: Callable[[], Dataset], stall_timeout_s: float) -> Iterator[OutcomeDict]:
+    """Rows of the dataset as they come; a watched thread builds it and pulls them.
+
+    Either can wait for a dead cluster without end.
+    """
     rows: queue.Queue[Any] = queue.Queue(maxsize=64)
     stopped = threading.Event()
 
     def pull() -> None:
         try:
-            for batch in dataset.iter_batches(
+            for batch in graph().iter_batches(
                 batch_size=None, batch_format="pyarrow", prefetch_batches=1
             ):
                 while not stopped.is_set():
@@ -306,16 +274,13 @@ def _drain(dataset: Dataset, stall_timeout_s: float) -> Iterator[OutcomeDict]:
         except BaseException as error:  # noqa: BLE001 - handed over to the consuming thread
             rows.put(error)
 
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    mute_console("ray.data")
     thread = threading.Thread(target=pull, name="ray-outcomes", daemon=True)
     thread.start()
     try:
         while True:
-            try:
-                item = rows.get(timeout=stall_timeout_s)
-            except queue.Empty:
-                raise EngineCrashed(f"no outcome for {stall_timeout_s:.0f} s") from None
+            item = _next(rows, stall_timeout_s)
             if item is _END:
                 return
             if isinstance(item, BaseException):
@@ -323,6 +288,23 @@ def _drain(dataset: Dataset, stall_timeout_s: float) -> Iterator[OutcomeDict]:
             yield from item.to_pylist()
     finally:
         stopped.set()
+
+
+def _next(rows: queue.Queue[Any], stall_timeout_s: float) -> Any:
+    """The next item; looks now and then whether the cluster still lives.
+
+    Raises:
+        EngineCrashed: the cluster is dead, or nothing came for ``stall_timeout_s``.
+    """
+    deadline = time.monotonic() + stall_timeout_s
+    while True:
+        try:
+            return rows.get(timeout=max(0.0, min(LOOK_S, deadline - time.monotonic())))
+        except queue.Empty:
+            if dead := dead_processes():
+                raise EngineCrashed(f"{', '.join(dead)} of the Ray cluster ended") from None
+            if time.monotonic() >= deadline:
+                raise EngineCrashed(f"no outcome for {stall_timeout_s:.0f} s") from None
 
 
 def _translated(error: BaseException) -> BaseException:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from pipeline.graph import RayEngine, connect, operators
+from pipeline.graph import RayEngine, operators
 from pipeline.isolation import run_isolated
+from pipeline.ray_cluster import connect
 from pipeline.result import Exit
 from pipeline.secret import VARIABLE
 from tests.integration.jobs import SECRET, files, pictures, run_stubbed
@@ -62,7 +63,7 @@ def test_the_three_steps_are_not_fused(source, tmp_path):
 
 
 @pytest.mark.usefixtures("cluster")
-def test_an_image_that_kills_its_process_harms_itself_alone(source, tmp_path):
+def test_an_image_that_kills_its_process_harms_itself_alone(source, tmp_path, capfd):
     pictures(source / "killer", 1, size=(13, 20))
     result, recorder = run_stubbed(
         source, tmp_path / "out", detector="deadly", engine_factory=ray_engine
@@ -71,6 +72,8 @@ def test_an_image_that_kills_its_process_harms_itself_alone(source, tmp_path):
     assert reasons == {"killer/d0/0000.jpg": "kills_worker"}
     assert result.verification.tally.published == 20
     assert result.exit_code is Exit.QUARANTINED
+    printed = capfd.readouterr()  # what Ray says of dying workers comes as log lines, or not at all
+    assert (printed.out, "Traceback" in printed.err) == ("", False)
 
 
 def test_an_image_that_stalls_is_quarantined_alone(source, tmp_path, monkeypatch):

@@ -1,0 +1,96 @@
+"""The Ray cluster of a run: a private one on this machine or a running one, kept quiet, watched."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray._private import auto_init_hook
+from ray._private import worker as ray_worker
+
+log = logging.getLogger(__name__)
+
+_VITAL = {"gcs_server", "raylet"}
+_LONGEST = 300
+_A_YEAR_S = 31_536_000
+
+
+def connect(workers: int, address: str | None) -> bool:
+    """Start or join a cluster; True when it is ours to stop.
+
+    Args:
+        workers: detector actors at most; as many CPUs again are for the other steps.
+        address: a running cluster; None starts a private one, whatever runs on this machine.
+    """
+    if ray.is_initialized():
+        return False
+    # A thread that is late when the cluster stops would start another one by asking for anything.
+    auto_init_hook.enable_auto_connect = False
+    ray_worker.print_to_stdstream = _relay
+    if address is not None:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return False
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the driver shows our lines only
+    # What is left in this process of a cluster whose GCS died would end the process by then.
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(_A_YEAR_S))
+    on_terminate = signal.getsignal(signal.SIGTERM)
+    with _quiet_stderr():
+        ray.init(
+            address="local",
+            num_cpus=workers + max(1, workers),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler ends in an abort
+    return True
+
+
+def dead_processes() -> list[str]:
+    """Kinds of the private cluster's vital processes that have ended; Ray waits for them."""
+    node = ray_worker._global_node
+    return [] if node is None else [kind for kind, _ in node.dead_processes() if kind in _VITAL]
+
+
+def mute_console(name: str) -> None:
+    """Keep a logger of Ray's off the console; its files in Ray's session folder stay.
+
+    What it says there with a traceback is raised, too, and told by us.
+    """
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.ERROR)
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.StreamHandler) and not hasattr(handler, "baseFilename"):
+            logger.removeHandler(handler)
+
+
+def _relay(data: Mapping[str, Any], *_: object, **__: object) -> None:
+    """Ray prints events of its cluster, with colours, among our results: make them log lines.
+
+    A sentence is enough for people; the rest is advice about Ray's own files.
+    """
+    for text in data["lines"]:
+        level = logging.DEBUG if "will be retried" in text else logging.WARNING
+        log.log(level, "Ray: %s", text.strip().split("\n")[0].split(". ")[0][:_LONGEST])
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Ray's core writes its settings to file descriptor 2 while it starts; errors are raised."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
