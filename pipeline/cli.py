@@ -29,7 +29,7 @@ from pipeline.cli_options import (
     grouped,
 )
 from pipeline.errors import ConfigurationError, StreetblurError
-from pipeline.logs import configure_logging, use_json
+from pipeline.logs import configure_logging, use_bar
 from serving.errors import ServingError
 
 COMMAND_GROUP = "streetblur.commands"
@@ -107,13 +107,13 @@ def run(
     if dry_run:
         operations.show_preview(spec)
         return
-    raise typer.Exit(operations.run(spec, bar=not use_json(log_format)))
+    raise typer.Exit(operations.run(spec, bar=use_bar(log_format, verbose=verbose)))
 
 
 @app.command()
 @grouped
 def plan(job: JobOptions, log_format: LogOption = "auto") -> None:
-    """List INPUT into the job's manifest and say what was found; no picture is touched."""
+    """List INPUT into the job's manifest and say what was found; no picture is processed."""
     from pipeline import operations
 
     configure_logging(log_format, verbose=False)
@@ -150,13 +150,14 @@ def rerun(
     choice = operations.choice_of(failed=failed, quarantined=quarantined, shard=shard)
     access = operations.access_of(**asdict(place))
     spec = operations.spec_of_job(access, policy=policy, **asdict(execution))
-    raise typer.Exit(operations.run(spec, bar=not use_json(log_format), choice=choice))
+    bar = use_bar(log_format, verbose=verbose)
+    raise typer.Exit(operations.run(spec, bar=bar, choice=choice))
 
 
 @app.command()
 @grouped
 def verify(place: ExistingJob, allow_empty: AllowEmpty = None, as_json: AsJson = False) -> None:
-    """Reconcile manifest, commits and the bucket itself."""
+    """Check that manifest, commits and the objects in OUTPUT agree; nothing is changed."""
     from pipeline import operations
 
     access = operations.access_of(**asdict(place))

@@ -41,9 +41,14 @@ AllowEmpty = Annotated[
     typer.Option("--allow-empty", help="Accept a job in which nothing was detected anywhere."),
 ]
 LogOption = Annotated[
-    LogFormat, typer.Option("--log-format", help="auto: a bar on a terminal, JSON lines elsewhere.")
+    LogFormat,
+    typer.Option(
+        "--log-format", help="auto: a bar on a terminal, JSON lines elsewhere; text: plain lines."
+    ),
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", help="More log lines.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="A line for each picture instead of a bar.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -84,7 +89,7 @@ class ExistingJob:
 
     output: Output = None
     job: Annotated[
-        str | None, typer.Option("--job", help="Job name, where OUTPUT holds several.")
+        str | None, typer.Option("--job", help="Which job, where OUTPUT holds several.")
     ] = None
     workspace: Workspace = None
     endpoint_url: Endpoint = None

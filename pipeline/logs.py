@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
 LogFormat = Literal["auto", "text", "json"]
+
+_OF_EVERY_RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime", "phase"}
 
 
 def use_json(log_format: LogFormat) -> bool:
@@ -16,9 +18,37 @@ def use_json(log_format: LogFormat) -> bool:
     return log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
 
 
+def use_bar(log_format: LogFormat, *, verbose: bool) -> bool:
+    """Whether a bar shows the progress: on a terminal, unless lines are asked for."""
+    return log_format == "auto" and not verbose and sys.stderr.isatty()
+
+
+class TextFormatter(logging.Formatter):
+    """``LEVEL message name=value ...``: what a JSON line says, for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, with the fields that this record alone has."""
+        more = {k: v for k, v in vars(record).items() if k not in _OF_EVERY_RECORD}
+        if not more:
+            return super().format(record)
+        copy = logging.makeLogRecord(vars(record))
+        copy.msg = " ".join([record.getMessage(), *(f"{k}={v}" for k, v in more.items())])
+        copy.args = None
+        return super().format(copy)
+
+
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what ``sys.stderr`` is at the time: a progress bar puts itself below the lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def configure_logging(log_format: LogFormat, *, verbose: bool) -> None:
     """Send log lines to stderr in the form asked for."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StderrHandler()
     if use_json(log_format):
         formatter: logging.Formatter = JsonFormatter(
             "{asctime}{levelname}{name}{message}",
@@ -27,7 +57,7 @@ def configure_logging(log_format: LogFormat, *, verbose: bool) -> None:
             json_ensure_ascii=False,
         )
     else:
-        formatter = logging.Formatter("%(levelname)s %(message)s")
+        formatter = TextFormatter("%(levelname)s %(message)s")
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]

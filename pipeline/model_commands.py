@@ -27,7 +27,7 @@ def models_in_force(spec: JobSpec, versions: dict[str, int]) -> dict[str, str]:
     """
     found = models_present(versions)
     if any(value.endswith(":missing") for value in found.values()):
-        fetch()
+        registry.fetch_models(log=log.info)
         found = models_present(versions)
     for name, value in found.items():
         if value.endswith(":missing"):
@@ -59,8 +59,9 @@ def fetch() -> None:
     """Fetch what is missing and say under which licence it comes."""
     for model in registry.fetch_models(log=_say):
         record = model.record
-        state = "fetched" if model.fresh else "there already"
-        _say(f"{record.model} {record.version}: {state}; {record.origin}; licence {record.licence}")
+        if not model.fresh:  # a fresh one has been announced
+            what = f"{record.model} {record.version}: {record.origin}, licence {record.licence}"
+            _say(f"{what}; there already")
 
 
 def _say(text: str) -> None:

@@ -290,7 +290,11 @@ def verify_job(access: Access, as_json: bool, *, allow_empty: bool) -> int:
 
 
 def explain(access: Access, key: str, as_json: bool) -> int:
-    """Print what became of one image; 1 when the job does not know it."""
+    """Print what became of one image; returns the exit code.
+
+    Raises:
+        ConfigurationError: the job does not know the key.
+    """
     from pipeline.status import find_outcome
 
     workspace = workspace_of(access)

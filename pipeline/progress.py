@@ -91,12 +91,14 @@ class LogObserver:
         self._rates.expected += images
 
     def outcome(self, row: OutcomeDict) -> None:
-        """Log pictures that were not published at once, progress twice a minute."""
+        """Log pictures that were not published, with --verbose all; progress twice a minute."""
         self._rates.count()
         self._statuses[row["status"]] += 1
         if row["status"] != "published":
             details = {name: row[name] for name in ("key", "status", "reason", "message")}
             log.warning("not published", extra={"image": details})
+        else:
+            log.debug("published", extra={"image": {"key": row["key"], "kept": row["kept"]}})
         if time.monotonic() - self._logged > LOG_EVERY_S:
             self._logged = time.monotonic()
             self._progress("progress")

@@ -146,6 +146,23 @@ def test_log_lines_are_json_and_hold_no_secret(source, tmp_path):
     assert SECRET not in done.stderr + done.stdout
 
 
+def test_log_lines_are_json_also_while_models_are_fetched(source, tmp_path):
+    done = streetblur(
+        *("run", source, tmp_path / "out", "--engine", "local", "--allow-empty"),
+        STREETBLUR_MODEL_REPOSITORY=str(tmp_path / "models"),
+    )
+    assert done.returncode == 0, done.stderr
+    messages = [json.loads(line)["message"] for line in done.stderr.splitlines()]
+    assert [one for one in messages if "licence" in one] != []
+
+
+def test_verbose_names_every_picture(source, tmp_path):
+    done = run_local(source, tmp_path / "out", "--log-format", "text", "--verbose")
+    assert done.returncode == 0, done.stderr
+    for key in files(tmp_path / "out"):
+        assert f"DEBUG published image={{'key': '{key}'" in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_says_how_to_go_on_and_goes_on(tmp_path, number):
     source, output = tmp_path / "in", tmp_path / "out"
