@@ -30,7 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sheet.add_argument("destination", type=Path)
     run = commands.add_parser("run", help="make the input, blur it, report what was found")
     run.add_argument("--input", type=Path, help="your own pictures instead of the demo's")
-    run.add_argument("--output", type=Path, default=Path("demo") / "output")
+    run.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo") / "output",
+        help="folder for the result; input/, labels and before-after.jpg are written beside it",
+    )
     given = parser.parse_args(arguments)
     console = Console()
     try:
