@@ -50,6 +50,10 @@ def tree_cpu_seconds(root: psutil.Process, memory: dict[int, float]) -> float:
     return sum(memory.values())
 
 
+SAMPLE_S = 5.0
+"""Walking a process tree costs CPU itself; processes live longer than this."""
+
+
 class Metered:
     """An engine that notes the CPU seconds of the process tree when images start and end."""
 
@@ -66,7 +70,7 @@ class Metered:
         last = time.monotonic()
         for row in self._engine.run(items, searching=searching):
             rows.append(row)
-            if time.monotonic() - last > 0.5:
+            if time.monotonic() - last > SAMPLE_S:
                 last = time.monotonic()
                 tree_cpu_seconds(root, self._memory)
             yield row

@@ -41,6 +41,8 @@ def make_folder(folder: Path, photographs: Path) -> tuple[LabelledPicture, ...]:
         The labels; ``image`` is relative to the label file.
     """
     labels: list[LabelledPicture] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    label_file(folder).touch()  # the folder is known as ours, also when this is interrupted
     for item in _items(photographs):
         path = folder / item.path
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from evaluation.demo.folder import label_file, make_folder
 from evaluation.demo.sheet import make_sheet
 from evaluation.demo.sources import fetch_photographs
 from evaluation.score import score_set
+from pipeline.errors import ConfigurationError
 
 _STREETBLUR = "import sys; from pipeline.cli import main; sys.exit(main())"
 
@@ -30,10 +31,12 @@ def run_demo(own_input: Path | None, output: Path, console: Console) -> int:
 
     Raises:
         FetchFailed: the demo's photographs cannot be fetched.
+        ConfigurationError: the place of the demo pictures holds something else.
     """
     labels: Sequence[LabelledPicture] = ()
     if own_input is None:
         source = output.parent / "input"
+        _refuse_strangers(source)
         photographs = fetch_photographs(log=lambda line: console.print(line, markup=False))
         labels = make_folder(source, photographs)
         console.print(f"{len(labels)} pictures made in {source}", markup=False)
@@ -49,6 +52,18 @@ def run_demo(own_input: Path | None, output: Path, console: Console) -> int:
         _report(labels, source, output, console)
     console.print(f"Blurred pictures: {output}", markup=False)
     return 0
+
+
+def _refuse_strangers(source: Path) -> None:
+    """Nothing that somebody else put beside the output is replaced or blurred."""
+    if not source.exists() or label_file(source).is_file():
+        return
+    if not source.is_dir() or any(source.iterdir()):
+        raise ConfigurationError(
+            "the demo puts its pictures here, but something else is here already",
+            where=str(source),
+            fix="Choose another OUTPUT, or give these pictures with INPUT",
+        )
 
 
 def _report(

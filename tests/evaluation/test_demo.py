@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from evaluation.annotations import LabelledPicture, read_annotations
 from evaluation.demo.folder import label_file, make_folder
 from evaluation.demo.plates import SIZES_MM, Kind, draw_plate, place_plate
+from evaluation.demo.run import run_demo
 from evaluation.demo.sheet import MAX_BYTES, make_sheet
 from evaluation.picture import read_upright
 from pipeline.errors import ConfigurationError
@@ -114,3 +116,13 @@ def test_a_sheet_without_outputs_is_refused(made: Made, tmp_path: Path) -> None:
     folder, labels = made
     with pytest.raises(ConfigurationError, match="no input picture has an output"):
         make_sheet(labels, folder, tmp_path, tmp_path / "sheet.jpg")
+
+
+def test_what_somebody_else_put_there_is_left_alone(tmp_path: Path) -> None:
+    stranger = tmp_path / "input" / "holiday.jpg"
+    stranger.parent.mkdir()
+    stranger.write_bytes(b"private")
+    with pytest.raises(ConfigurationError, match="input"):
+        run_demo(None, tmp_path / "output", Console(quiet=True))
+    assert stranger.read_bytes() == b"private"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["input"]
