@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import logging
+import os
 import re
+from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    YamlConfigSettingsSource,
+    SettingsError,
 )
 
 from pipeline.errors import ConfigurationError
 from pipeline.policy import PrivacyPolicy, describe_validation
 from pipeline.storage import StorageSettings
+from pipeline.yaml_files import read_yaml
+
+log = logging.getLogger(__name__)
 
 WORKSPACE_FOLDER = "_streetblur"
+# Read elsewhere: secret, model registry, evaluation.
+_OTHER_SETTINGS = {"SECRET", "SECRET_FILE", "MODEL_REPOSITORY", "CACHE", "DATA"}
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -105,6 +115,12 @@ def load_spec(file: Path | None = None, **flags: Any) -> JobSpec:
         ConfigurationError: naming file and field.
     """
 
+    if file is not None and not file.is_file():
+        raise ConfigurationError("there is no such job file", where=str(file))
+    content = read_yaml(file) if file is not None else {}
+    if not isinstance(content, dict):
+        raise ConfigurationError("a job file must be a mapping of fields", where=str(file))
+
     class FileSpec(JobSpec):
         @classmethod
         def settings_customise_sources(
@@ -115,24 +131,53 @@ def load_spec(file: Path | None = None, **flags: Any) -> JobSpec:
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls, file))
+            in_file = InitSettingsSource(settings_cls, init_kwargs=content)
+            return (init_settings, env_settings, in_file)
 
-    if file is not None and not file.is_file():
-        raise ConfigurationError("there is no such job file", where=str(file))
-    try:
-        spec = FileSpec(**{name: value for name, value in flags.items() if value is not None})
-    except ValidationError as error:
-        raise ConfigurationError(
-            describe_validation(error.errors()),
-            where=str(file) if file else "job",
-            fix="Give the value as a flag, in the job file, or as STREETBLUR_<FIELD>",
-        ) from error
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise ConfigurationError(
-            f"the job file is not a YAML mapping ({error})", where=str(file)
-        ) from error
+    given = {name: value for name, value in flags.items() if value is not None}
+    spec = settings_from(FileSpec, given, where=str(file) if file else "job")
+    warn_of_unknown_settings(os.environ)
     check_job_name(spec.job_name)
     return spec
+
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def settings_from(model: type[Settings], flags: dict[str, Any], *, where: str) -> Settings:
+    """``model`` made of ``flags`` and its other sources.
+
+    Raises:
+        ConfigurationError: naming each wrong field, and ``where`` besides flags and environment.
+    """
+    fix = "Give the value as a flag, in the job file, or as STREETBLUR_<FIELD>"
+    try:
+        return model(**flags)
+    except ValidationError as error:
+        raise ConfigurationError(
+            describe_validation(error.errors()), where=where, fix=fix
+        ) from error
+    except SettingsError as error:
+        raise ConfigurationError(
+            str(error), where=where, fix="Nested fields are STREETBLUR_<GROUP>__<FIELD>"
+        ) from error
+    except ConfigurationError as error:  # of a group that judges its own values
+        raise ConfigurationError(str(error), where=where, fix=fix) from error
+
+
+def warn_of_unknown_settings(environment: Mapping[str, str]) -> None:
+    """Say which ``STREETBLUR_`` variables mean nothing: a typo would leave a default in force."""
+    nested = {"STORAGE": fields(StorageSettings), "LIMITS": Limits.model_fields}
+    known = {name.upper() for name in JobSpec.model_fields} | _OTHER_SETTINGS
+    for group, names in nested.items():
+        known |= {f"{group}__{getattr(each, 'name', each)}".upper() for each in names}
+    for name in sorted(environment):
+        short = name.upper().removeprefix("STREETBLUR_")
+        if short == name.upper() or short in known:
+            continue
+        near = difflib.get_close_matches(short, sorted(known), n=1)
+        hint = f"; is STREETBLUR_{near[0]} meant?" if near else ""
+        log.warning("%s in the environment is no setting and does nothing%s", name, hint)
 
 
 def check_job_name(name: str) -> None:
@@ -152,6 +197,9 @@ def check_job_name(name: str) -> None:
 
 def default_job_name(source: str, output: str, now: datetime | None = None) -> str:
     """Job name made of input, output and the UTC date: ``photos-1f2e3d4c-2026-11-21``."""
+    source, output = (
+        place if "://" in place else os.path.abspath(place) for place in (source, output)
+    )
     day = (now or datetime.now(UTC)).strftime("%Y-%m-%d")
     digest = hashlib.sha256(f"{source.rstrip('/')}\n{output.rstrip('/')}".encode()).hexdigest()[:8]
     slug = re.sub(r"[^A-Za-z0-9]+", "-", source.rstrip("/").rsplit("/", 1)[-1]).strip("-")[:40]

@@ -9,6 +9,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client import start_http_server as _serve
 
+from pipeline.errors import ConfigurationError
+
 SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 SCORES = tuple(i / 20 for i in range(1, 21))
 
@@ -119,5 +121,16 @@ class JobMetrics:
         return generate_latest(self.registry)
 
     def serve(self, port: int) -> None:
-        """Serve ``/metrics`` on the loopback address while this process lives."""
-        _serve(port, addr="127.0.0.1", registry=self.registry)
+        """Serve ``/metrics`` on the loopback address while this process lives.
+
+        Raises:
+            ConfigurationError: the port is taken or not ours to take.
+        """
+        try:
+            _serve(port, addr="127.0.0.1", registry=self.registry)
+        except OSError as error:
+            raise ConfigurationError(
+                f"metrics cannot be served there ({error.strerror})",
+                where=f"127.0.0.1:{port}",
+                fix="Choose another --metrics-port, or stop what listens there",
+            ) from error

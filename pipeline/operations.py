@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 from rich.markup import escape
@@ -17,10 +18,10 @@ from rich.table import Table
 
 from pipeline.due import Choice
 from pipeline.errors import ConfigurationError
-from pipeline.job import JobSpec, load_spec
+from pipeline.job import JobSpec, load_spec, settings_from
 from pipeline.ledger import Tally
 from pipeline.overrides import load_overrides
-from pipeline.policy import DEFAULT_POLICY, describe_validation, load_policy, packaged_policies
+from pipeline.policy import DEFAULT_POLICY, load_policy, packaged_policies
 from pipeline.storage import StorageSettings, check_disjoint, open_store
 from pipeline.verify import Verification
 from pipeline.workspace import Workspace, find_job, jobs_in, open_workspace
@@ -54,12 +55,8 @@ def access_of(
     """
     flags: dict[str, Any] = {"output": output, "job": job, "workspace": workspace}
     flags["storage"] = _storage_flags(endpoint_url, insecure)
-    try:
-        return Access(**{name: value for name, value in flags.items() if value is not None})
-    except ValidationError as error:
-        raise ConfigurationError(
-            describe_validation(error.errors()), fix="Give OUTPUT or set STREETBLUR_OUTPUT"
-        ) from error
+    given = {name: value for name, value in flags.items() if value is not None}
+    return settings_from(Access, given, where="job")
 
 
 def spec_of(
@@ -151,7 +148,7 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
             stack.close()
             Console(stderr=True, highlight=False).print(
                 "[yellow]interrupted:[/] committed shards stand. To go on:\n  "
-                + escape(resume_command(spec)),
+                + escape(resume_command(spec, sys.argv[1:])),
                 soft_wrap=True,
             )
             return Exit.INTERRUPTED
@@ -173,22 +170,16 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
 def _meaning(code: int) -> str:
     return {
         3: "finished, but some images were quarantined; `streetblur explain KEY OUTPUT` tells why",
-        4: "incomplete; run the same command again, or `streetblur rerun OUTPUT --failed`",
+        4: "incomplete; run the same command again; `streetblur verify OUTPUT` names what is wrong",
         5: "nothing was detected in any image; if that is right, use --allow-empty",
     }.get(code, "")
 
 
-def resume_command(spec: JobSpec) -> str:
-    """The command that goes on with this job."""
-    words = ["streetblur", "run", spec.input, spec.output, "--job", spec.job_name]
-    if spec.workspace:
-        words += ["--workspace", spec.workspace]
-    if spec.policy:
-        words += ["--policy", spec.policy]
-    if spec.storage.endpoint_url:
-        words += ["--endpoint-url", spec.storage.endpoint_url]
-    if spec.storage.insecure:
-        words += ["--insecure"]
+def resume_command(spec: JobSpec, arguments: Sequence[str]) -> str:
+    """The command that goes on with this job: what was typed, with the job's name."""
+    words = ["streetblur", *arguments]
+    if spec.job is None:
+        words += ["--job", spec.job_name]
     return shlex.join(words)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 
 from pipeline.errors import ConfigurationError
 from pipeline.policy import describe_validation
 from pipeline.records import NamedBox
+from pipeline.yaml_files import read_yaml
 
 Coordinate = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
 
@@ -43,10 +43,7 @@ def load_overrides(path: str) -> Overrides:
     Raises:
         ConfigurationError: unreadable, or a wrong value (key and field named).
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"the overrides cannot be read ({error})", where=path) from error
+    content = read_yaml(Path(path))
     try:
         boxes = _File.model_validate(content or {}).root
     except ValidationError as error:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from pipeline.errors import ConfigurationError
+from pipeline.yaml_files import parse_yaml
 from serving.contracts import GRAPH_FLOOR
 from serving.geometry import Label
 
@@ -235,10 +236,7 @@ def parse_policy(text: str, where: str) -> PrivacyPolicy:
     Raises:
         ConfigurationError: not YAML, or a wrong value.
     """
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"not valid YAML ({error})", where=where) from error
+    content = parse_yaml(text, where)
     if not isinstance(content, dict):
         raise ConfigurationError("a policy must be a mapping of fields", where=where)
     try:

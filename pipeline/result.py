@@ -47,8 +47,10 @@ def exit_code(verification: Verification, *, allow_empty: bool) -> Exit:
     """The exit code that describes the whole job."""
     if not verification.complete:
         return Exit.INCOMPLETE
-    if verification.tally.with_detections == 0 and not allow_empty:
+    tally = verification.tally
+    nothing_seen = tally.with_detections == 0 and (tally.published or not tally.quarantined)
+    if nothing_seen and not allow_empty:
         return Exit.NOTHING_DETECTED
-    if verification.tally.quarantined:
+    if tally.quarantined:
         return Exit.QUARANTINED
     return Exit.COMPLETE

@@ -167,7 +167,7 @@ def test_the_consent_comes_from_flag_environment_or_job_file(
     assert load_spec(None, input="a", output="b").storage.insecure is False
     flags = spec_of(None, ELSEWHERE, True, input="a", output="b")
     assert (flags.storage.endpoint_url, flags.storage.insecure) == (ELSEWHERE, True)
-    assert "--insecure" in resume_command(flags)
+    assert "--insecure" in resume_command(flags, ["run", "a", "b", "--insecure"])
     assert access_of("b", None, None, None, insecure=True).storage.insecure
     monkeypatch.setenv("STREETBLUR_STORAGE__INSECURE", "true")
     assert load_spec(None, input="a", output="b").storage.insecure

@@ -1,0 +1,114 @@
+"""What a job is: flags over environment over file, and what wrong ones say."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import UTC, datetime
+
+import pytest
+
+from pipeline.errors import ConfigurationError
+from pipeline.job import default_job_name, load_spec, warn_of_unknown_settings
+from pipeline.operations import access_of, resume_command
+from pipeline.overrides import load_overrides
+from pipeline.policy import parse_policy
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("STREETBLUR_"):
+            monkeypatch.delenv(name)
+
+
+def test_flags_win_over_environment_and_environment_over_file(tmp_path, monkeypatch):
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        "input: a\noutput: b\nworkers: 1\nshard_size: 10\nwave_images: 20\n"
+        "storage: {region: x, max_attempts: 7}\n"
+    )
+    monkeypatch.setenv("STREETBLUR_SHARD_SIZE", "11")
+    monkeypatch.setenv("STREETBLUR_WORKERS", "2")
+    monkeypatch.setenv("STREETBLUR_STORAGE__REGION", "y")
+    spec = load_spec(path, workers=3)
+    assert (spec.workers, spec.shard_size, spec.wave_images) == (3, 11, 20)
+    assert (spec.storage.region, spec.storage.max_attempts) == ("y", 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("input: a\noutput: b\nworkers: many\n", "workers"),
+        ("input: a\noutput: b\nwrokers: 2\n", "wrokers"),
+        ("input: a\noutput: b\nstorage: {max_attempts: 0}\n", "max_attempts"),
+        ("input: a\noutput: b\nworkers: 2\nworkers: 3\n", "'workers' stands twice"),
+        ("input: a\n", "output"),
+        ("[a, b]\n", "mapping"),
+        ("input: [\n", "YAML"),
+    ],
+)
+def test_a_wrong_job_file_is_told_with_its_name(tmp_path, text, expected):
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load_spec(path)
+    assert expected in str(caught.value)
+    assert "job.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["STREETBLUR_STORAGE", "STREETBLUR_STORAGE__MAX_ATTEMPTS"])
+def test_a_wrong_environment_is_told_without_a_traceback(monkeypatch, name):
+    monkeypatch.setenv(name, "foo")
+    with pytest.raises(ConfigurationError, match=r"(?i)storage"):
+        load_spec(None, input="a", output="b")
+    with pytest.raises(ConfigurationError, match=r"(?i)storage"):
+        access_of("b", None, None, None)
+
+
+def test_a_typo_in_the_environment_is_named(caplog):
+    given = {
+        "STREETBLUR_POLCY": "us",
+        "STREETBLUR_POLICY": "us",
+        "STREETBLUR_STORAGE__REGION": "x",
+        "STREETBLUR_LIMITS__MAX_PIXELS": "1",
+        "STREETBLUR_SECRET": "x",
+        "HOME": "/",
+    }
+    with caplog.at_level(logging.WARNING):
+        warn_of_unknown_settings(given)
+    (record,) = caplog.records
+    assert "STREETBLUR_POLCY" in record.getMessage()
+    assert "STREETBLUR_POLICY meant" in record.getMessage()
+
+
+def test_the_same_places_give_the_same_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = default_job_name("in", "out", NOW)
+    assert name == default_job_name(str(tmp_path / "in"), "./out/", NOW)
+    assert name != default_job_name("in", "out2", NOW)
+    assert default_job_name("s3://b/in/", "s3://b/out", NOW) == default_job_name(
+        "s3://b/in", "s3://b/out", NOW
+    )
+
+
+def test_the_command_to_go_on_is_what_was_typed_with_the_name_of_the_job():
+    spec = load_spec(None, input="my in", output="out")
+    typed = ["run", "my in", "out", "--overrides", "boxes.yaml", "--engine", "local"]
+    told = resume_command(spec, typed)
+    assert told.startswith("streetblur run 'my in' out --overrides boxes.yaml --engine local --job")
+    assert spec.job_name in told
+    named = load_spec(None, input="a", output="b", job="j")
+    assert resume_command(named, ["rerun", "b"]) == "streetblur rerun b"
+
+
+def test_a_key_that_stands_twice_is_refused_wherever_people_write(tmp_path):
+    path = tmp_path / "boxes.yaml"
+    box = "[{label: face, xyxy: [0, 0, 1, 1]}]"
+    path.write_text(f"a.jpg: {box}\na.jpg: {box}\n")
+    with pytest.raises(ConfigurationError, match=r"'a\.jpg' stands twice"):
+        load_overrides(str(path))
+    with pytest.raises(ConfigurationError, match="'face' stands twice"):
+        parse_policy("name: x\nface: {threshold: 0.2}\nface: {threshold: 0.9}\n", "here")
