@@ -8,7 +8,10 @@ import struct
 import zlib
 from pathlib import Path
 
-from tests.integration.jobs import copy_sample, files, pictures, streetblur
+from PIL import Image
+
+from evaluation.demo.sources import fetch_photographs
+from tests.integration.jobs import copy_sample, files, streetblur
 
 KINDS = ("truncated", "flipped", "magic", "bomb", "empty", "text")
 
@@ -48,10 +51,28 @@ def bomb(rng: random.Random) -> bytes:
     )
 
 
+def photograph_crops(folder: Path, count: int) -> None:
+    """Crops of photographs that come with packages: as detailed as real ones, so that a flipped
+    bit shows."""
+    photographs = fetch_photographs()
+    found = [
+        image
+        for path in sorted(photographs.glob("[!.]*.*"))
+        if (image := Image.open(path).convert("RGB")).width >= 400 and image.height >= 300
+    ]
+    rng = random.Random(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        image = found[number % len(found)]
+        left, top = rng.randrange(image.width - 399), rng.randrange(image.height - 299)
+        crop = image.crop((left, top, left + 400, top + 300))
+        crop.save(folder / f"{number:03d}.jpg", quality=90)
+
+
 def make_corpus(source: Path, seed: int) -> tuple[set[str], dict[str, str]]:
     """100 good pictures and 300 bad files; keys of the good, kinds of the bad."""
     if not copy_sample(source, {"facemask_kaggle": 60, "openalpr_eu": 40}):
-        pictures(source, 100, size=(320, 240))
+        photograph_crops(source, 100)
     good = {path.relative_to(source).as_posix(): path for path in source.rglob("*.jpg")}
     rng = random.Random(seed)
     bad: dict[str, str] = {}
@@ -76,7 +97,8 @@ def test_bad_files_harm_nobody_else(tmp_path):
     summary = json.loads((tmp_path / "out/_streetblur/bad/summary.json").read_text())
     assert (summary["published"], summary["quarantined"], summary["failed"]) == (100, 300, 0)
     reasons = {reason.removeprefix("quarantined: ") for reason in summary["reasons"]}
-    assert reasons <= {
+    # a flipped bit may make a marker of a coding that is refused by its name
+    assert {one for one in reasons if not one.startswith("unsupported_jpeg_")} <= {
         "truncated",
         "corrupt",
         "unknown_format",

@@ -23,8 +23,8 @@ OUTSIDE = {
     **dict.fromkeys(FACE_SETS, 0.035),
     **dict.fromkeys((*PLATE_SETS, "openalpr_br", "romanian_plates", "kaggle_cars"), 0.01),
 }
-KNOWN_MISSES = ("kaggle_cars",)
-"""Over its ceiling, of which half is true objects without a label (docs/benchmarks/quality.md)."""
+KNOWN_MISSES = {"kaggle_cars": 0.02}
+"""Over its ceiling, a known miss (docs/benchmarks/README.md), and how far it may go."""
 SUBSET = {"facemask_kaggle": 1000, "facemask_ilc2021": 1000, "openalpr_us": 1000, "openalpr_eu": 57}
 
 pytestmark = pytest.mark.skipif(
@@ -73,7 +73,7 @@ def check_floors(scores: dict[str, SetScore]) -> None:
             assert row.recall >= floor, f"{name}: {row.recall:.3f} of {row.boxes} boxes"
         if name in OUTSIDE:
             outside = max(score.changed_outside_pooled, score.changed_outside_mean)
-            if name in KNOWN_MISSES and outside > OUTSIDE[name]:
+            if OUTSIDE[name] < outside <= KNOWN_MISSES.get(name, 0):
                 missed.append(f"{name}: {outside:.2%} changed outside, aim {OUTSIDE[name]:.1%}")
                 continue
             assert outside <= OUTSIDE[name], f"{name}: {outside:.4f}"
