@@ -303,20 +303,22 @@ def explain(access: Access, key: str, as_json: bool) -> int:
         out.print_json(json.dumps(outcome, default=str))
         return 0
     table = Table(title=escape(key), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in outcome.items():
         if name not in {"detections", "key"} and value not in (None, "", []):
-            table.add_row(name, escape(str(value)))
+            table.add_row(name, f"{value:.4g}" if isinstance(value, float) else escape(str(value)))
     out.print(table)
     boxes = Table(title="detections")
-    for name in ("", "label", "box", "score", "probability", "threshold", "source", "reason"):
-        boxes.add_column(name)
+    for name in ("", "label", "box", "score", "filter", "least", "source", "reason"):
+        boxes.add_column(name, overflow="fold")
     for item in outcome["detections"] or ():
         boxes.add_row(
             "kept" if item["kept"] else "dropped",
             item["label"],
-            f"{item['x1']},{item['y1']} - {item['x2']},{item['y2']}",
+            f"{item['x1']},{item['y1']} {item['x2']},{item['y2']}",
             f"{item['score']:.3f}",
-            f"{item['probability']:.3f}",
+            f"{item['probability']:.2f}",
             f"{item['threshold']:.2f}",
             item["source"],
             item["reason"],

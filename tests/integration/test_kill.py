@@ -45,10 +45,9 @@ def victims(driver: psutil.Process, what: str) -> list[psutil.Process]:
             title = " ".join(child.cmdline())
         except psutil.Error:
             continue
-        is_actor = title.startswith("ray::MapWorker")
-        if (what == "actor" and is_actor) or (
-            what == "worker" and title.startswith("ray::") and not is_actor
-        ):
+        # a worker that is busy with one of our stages, not one that idles
+        busy = {"actor": "ray::MapWorker", "worker": "ray::MapBatches"}[what]
+        if title.startswith(busy):
             found.append(child)
     return found
 
