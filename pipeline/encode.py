@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.containers import png, tiff, webp
+from pipeline.containers import png, tiff, webp, webp_stream
 from pipeline.decode import Upright, decode_stored
 from pipeline.images import ImageFormat, ImageInfo, raw_metadata
 from pipeline.jpeg import rewrite
@@ -78,13 +78,16 @@ def redact_image(
     """
     metadata = clean(raw_metadata(data, info.format), policy.metadata.keep)
     work = _Work(data, info, metadata, policy)
+    dropped: tuple[str, ...] = ()
     if not boxes and info.format != "tiff":
-        output, notes = _CLEANERS[info.format](work)
-        return RedactedImage(output, "metadata_only", metadata.notes + notes)
+        if not _hides_data(work):
+            output, notes = _CLEANERS[info.format](work)
+            return RedactedImage(output, "metadata_only", metadata.notes + notes)
+        dropped = ("surplus_dropped",)
     pixels = _stored_pixels(data, info, decoded)
     redacted = redact_pixels(pixels, stored_boxes(boxes, info), noise, alpha=info.alpha)
     output, notes = _WRITERS[info.format](work, redacted)
-    return RedactedImage(output, "reencoded", metadata.notes + notes)
+    return RedactedImage(output, "reencoded", metadata.notes + dropped + notes)
 
 
 def stored_boxes(boxes: Sequence[RedactionBox], info: ImageInfo) -> list[RedactionBox]:
@@ -112,6 +115,14 @@ def _clean_png(work: _Work) -> tuple[bytes, tuple[str, ...]]:
     keep = work.policy.metadata.keep
     output = png.assemble(found, found, work.metadata, keep, found.first(b"tRNS"))
     return output, _trailing(found.end, work.data)
+
+
+def _hides_data(work: _Work) -> bool:
+    """Whether the coded picture may hold more than a picture, so that only its pixels may go on.
+
+    JPEG and PNG data was refused with surplus when it was decoded before.
+    """
+    return work.info.format == "webp" and bool(webp_stream.surplus(webp.parse_webp(work.data)))
 
 
 def _clean_webp(work: _Work) -> tuple[bytes, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.containers import png, tiff, webp
+from pipeline.containers import png, tiff, webp, webp_stream
 from pipeline.decode import Upright, decode_upright
 from pipeline.embedded import find_pictures
 from pipeline.errors import ImageRefused, StreetblurError
@@ -32,6 +33,9 @@ _TILES_A_SIDE = 4
 # In smaller tiles the noise looks like the source too often: 4 of 660 good outputs were refused
 # with 6 px, none with 12 px (facemask_kaggle).
 _SHORTEST_TILE = 12
+_JPEG_START = re.compile(rb"\xff\xd8\xff")
+# By chance there is one in 16 MB.
+_MANY_STARTS = 100
 
 
 class OutputRejected(StreetblurError):
@@ -218,11 +222,29 @@ def _scan_webp(data: bytes) -> list[str]:
     found = webp.parse_webp(data)
     left: list[str] = []
     for kind, payload in found.chunks:
-        if kind not in (b"VP8 ", b"VP8L", b"ALPH"):
-            left += _named(f"chunk {kind.decode('latin-1')}", payload)
+        place = f"chunk {kind.decode('latin-1')}"
+        if kind in (b"VP8 ", b"VP8L", b"ALPH"):
+            left += [f"jpeg in {place}"] if _holds_jpeg(payload) else []
+        else:
+            left += _named(place, payload)
         if kind == b"EXIF":
             left += _scan_exif(payload.removeprefix(b"Exif\0\0"))
+    left += [f"surplus in chunk {name}" for name in webp_stream.surplus(found)]
     return left + _scan_rest(data[found.end :])
+
+
+def _holds_jpeg(coded: bytes) -> bool:
+    """Whether a whole JPEG begins in ``coded``; now and then its signature is there by chance."""
+    starts = [match.start() for match in _JPEG_START.finditer(coded)]
+    return len(starts) > _MANY_STARTS or any(_is_jpeg(coded[start:]) for start in starts)
+
+
+def _is_jpeg(data: bytes) -> bool:
+    try:
+        segments.parse_jpeg(data)
+    except ImageRefused:
+        return False
+    return True
 
 
 def _scan_tiff(data: bytes) -> list[str]:

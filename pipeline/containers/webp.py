@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.errors import ImageRefused
 from pipeline.jpeg.metadata import CleanMetadata, RawMetadata
 
+Chunk = tuple[bytes, bytes]
 _ICC_FLAG, _ALPHA_FLAG, _EXIF_FLAG, _XMP_FLAG = 32, 16, 8, 4
 
 
@@ -23,7 +25,7 @@ class WebpStructure:
         end: where the RIFF form ends.
     """
 
-    chunks: tuple[tuple[bytes, bytes], ...]
+    chunks: tuple[Chunk, ...]
     width: int
     height: int
     alpha: bool
@@ -46,7 +48,7 @@ def parse_webp(data: bytes) -> WebpStructure:
     end = 8 + struct.unpack_from("<I", data, 4)[0]
     if end > len(data):
         raise ImageRefused("truncated", "the WebP is shorter than it says")
-    chunks: list[tuple[bytes, bytes]] = []
+    chunks: list[Chunk] = []
     at = 12
     while at + 8 <= end:
         kind, length = struct.unpack_from("<4sI", data, at)
@@ -62,9 +64,9 @@ def parse_webp(data: bytes) -> WebpStructure:
     return _with_size(tuple(chunks), end)
 
 
-def _with_size(chunks: tuple[tuple[bytes, bytes], ...], end: int) -> WebpStructure:
+def _with_size(chunks: tuple[Chunk, ...], end: int) -> WebpStructure:
     kind, coded = next(chunk for chunk in chunks if chunk[0] in (b"VP8 ", b"VP8L"))
-    if len(coded) < 10:
+    if len(coded) < (5 if kind == b"VP8L" else 10):
         raise ImageRefused("truncated", "the WebP's picture data ends inside its header")
     if kind == b"VP8L":
         if coded[0] != 0x2F:
@@ -105,17 +107,30 @@ def assemble(coded: WebpStructure, metadata: CleanMetadata) -> bytes:
     flags |= _ICC_FLAG if metadata.icc is not None else 0
     flags |= _EXIF_FLAG if exif is not None else 0
     flags |= _XMP_FLAG if metadata.xmp is not None else 0
-    size = (coded.width - 1).to_bytes(3, "little") + (coded.height - 1).to_bytes(3, "little")
     chunks: list[tuple[bytes, bytes | None]] = [
-        (b"VP8X", bytes([flags, 0, 0, 0]) + size),
+        _extended_header(coded, flags),
         (b"ICCP", metadata.icc),
         *((kind, payload) for kind, payload in coded.chunks if kind in (b"ALPH", b"VP8 ", b"VP8L")),
         (b"EXIF", exif),
         (b"XMP ", metadata.xmp),
     ]
+    return join_chunks((kind, payload) for kind, payload in chunks if payload is not None)
+
+
+def alpha_header(structure: WebpStructure) -> Chunk:
+    """The extended header of a file that holds the picture and its alpha alone."""
+    return _extended_header(structure, _ALPHA_FLAG)
+
+
+def _extended_header(structure: WebpStructure, flags: int) -> Chunk:
+    size = (value - 1 for value in (structure.width, structure.height))
+    return b"VP8X", bytes([flags, 0, 0, 0]) + b"".join(v.to_bytes(3, "little") for v in size)
+
+
+def join_chunks(chunks: Iterable[Chunk]) -> bytes:
+    """A WebP file of ``chunks`` (type, payload)."""
     body = b"WEBP" + b"".join(
         kind + struct.pack("<I", len(payload)) + payload + b"\0" * (len(payload) % 2)
         for kind, payload in chunks
-        if payload is not None
     )
     return b"RIFF" + struct.pack("<I", len(body)) + body
