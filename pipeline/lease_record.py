@@ -73,5 +73,7 @@ def read_record(store: ObjectStore, epoch: int) -> LeaseRecord | None:
         raise LedgerError(
             "the lease object is damaged",
             where=f"{store.uri}/{key}",
-            fix="Make sure that no run is under way, then write {} of an earlier epoch over it",
+            fix="Make sure that no run over this output is under way on any machine. Then copy the "
+            f"newest sound object of {LEASE_FOLDER} over this one, or remove it if it is the only "
+            "one there, and run again",
         ) from error
