@@ -7,12 +7,16 @@ Layout below ``<workspace>/<job>/``::
     manifest/0000-<epoch>/000000.parquet shards; index.parquet; superseded.parquet
     outcomes/000000/0000-<epoch>.parquet one row an image
     commits/000000/0000-<epoch>.json     created once, names the outcomes; the newest wins
+
+A damaged or missing commit or outcomes file costs work, never the job: its shard is due again.
+Manifests cannot be made again, so a damaged one is an error that says what to do.
 """
 
 from __future__ import annotations
 
 import hashlib
 import heapq
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -27,8 +31,21 @@ from pipeline.manifest import LiveRow, from_parquet, to_parquet
 from pipeline.records import outcomes_table
 from pipeline.storage import NotFound, ObjectStore
 
+log = logging.getLogger(__name__)
+
 OutcomeRow = Mapping[str, Any]
 T = TypeVar("T", bound=BaseModel)
+
+_RESTORE = (
+    "Restore the file from a copy. Without one, move this job's folder out of the workspace and "
+    "run under a new name (--job): every picture is done anew, and boxes that only this job's "
+    "records name are forgotten"
+)
+_RUN_AGAIN = "Run the job again: the shard is done anew"
+_NEW_JOB = (
+    "Restore the file from a copy. Without one, run under a new name (--job) over the same output: "
+    "every picture is done anew, and what this job blurred stays blurred"
+)
 
 
 class CommitRef(NamedTuple):
@@ -129,11 +146,12 @@ class Ledger:
         self._revisions: list[Revision] | None = None
         self._superseded: dict[int, set[int]] | None = None
         self._entries: dict[int, list[ShardEntry]] = {}
-        self._commits: dict[int, CommitRef] | None = None
+        self._history: dict[int, list[CommitRef]] | None = None
+        self._warned: set[str] = set()
 
     def refresh(self) -> None:
         """Forget what was read; other runs may have added to the workspace."""
-        self._revisions = self._superseded = self._commits = None
+        self._revisions = self._superseded = self._history = None
 
     def job(self) -> JobRecord | None:
         """The job's record, or None when the workspace is empty."""
@@ -158,13 +176,25 @@ class Ledger:
         return existing
 
     def revisions(self) -> list[Revision]:
-        """All revisions, oldest first."""
+        """All revisions, oldest first.
+
+        Raises:
+            LedgerError: one is damaged or missing.
+        """
         if self._revisions is None:
             names = sorted(
                 item.key for item in self.store.list("revisions/") if item.key.endswith(".json")
             )
+            for number, name in enumerate(names):
+                if name != _revision_name(number):
+                    raise LedgerError(
+                        "this revision is missing, though later ones are there",
+                        where=f"{self.store.uri}/{_revision_name(number)}",
+                        fix=_RESTORE,
+                    )
             self._revisions = [
-                _parse(Revision, self.store.get(name), f"{self.store.uri}/{name}") for name in names
+                _parse(Revision, self._get(name, _RESTORE), f"{self.store.uri}/{name}", _RESTORE)
+                for name in names
             ]
         return self._revisions
 
@@ -197,10 +227,10 @@ class Ledger:
             [entry.model_dump() for entry in entries], schema=_INDEX_SCHEMA
         )
         pairs = np.asarray(superseded, dtype=np.int32).reshape(-1, 2)
-        gone = pa.table({"shard": pairs[:, 0], "row": pairs[:, 1]})
+        gone = pa.table([pairs[:, 0], pairs[:, 1]], schema=_SUPERSEDED_SCHEMA)
         self.store.create(f"{revision.folder}/index.parquet", to_parquet(index))
         self.store.create(f"{revision.folder}/superseded.parquet", to_parquet(gone))
-        name = f"revisions/{revision.number:04d}.json"
+        name = _revision_name(revision.number)
         if not self.store.create(name, revision.model_dump_json(indent=2).encode()):
             raise LedgerError(
                 "this revision has been written by another run", where=f"{self.store.uri}/{name}"
@@ -208,10 +238,14 @@ class Ledger:
         self.refresh()
 
     def entries(self, revision: Revision) -> list[ShardEntry]:
-        """The shards that ``revision`` added, in order."""
+        """The shards that ``revision`` added, in order.
+
+        Raises:
+            LedgerError: the index is damaged or missing.
+        """
         if revision.number not in self._entries:
-            table = from_parquet(self.store.get(f"{revision.folder}/index.parquet"))
-            self._entries[revision.number] = [ShardEntry(**row) for row in table.to_pylist()]
+            rows = self._table(f"{revision.folder}/index.parquet", _INDEX_SCHEMA).to_pylist()
+            self._entries[revision.number] = [ShardEntry(**row) for row in rows]
         return self._entries[revision.number]
 
     def shards(self) -> Iterator[tuple[Revision, ShardEntry]]:
@@ -221,11 +255,15 @@ class Ledger:
                 yield revision, entry
 
     def superseded(self, shard: int) -> set[int]:
-        """Rows of ``shard`` that a later revision replaced or removed."""
+        """Rows of ``shard`` that a later revision replaced or removed.
+
+        Raises:
+            LedgerError: a revision's record of them is damaged or missing.
+        """
         if self._superseded is None:
             found: defaultdict[int, set[int]] = defaultdict(set)
             for revision in self.revisions()[1:]:
-                table = from_parquet(self.store.get(f"{revision.folder}/superseded.parquet"))
+                table = self._table(f"{revision.folder}/superseded.parquet", _SUPERSEDED_SCHEMA)
                 for number, row in zip(
                     table["shard"].to_pylist(), table["row"].to_pylist(), strict=True
                 ):
@@ -237,15 +275,15 @@ class Ledger:
         """The rows of one shard that still count.
 
         Raises:
-            LedgerError: the shard file is not what the index says.
+            LedgerError: the shard file is missing, or not what the index says.
         """
         name = f"{revision.folder}/{entry.shard:06d}.parquet"
-        data = self.store.get(name)
+        data = self._get(name, _NEW_JOB)
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             raise LedgerError(
                 "the manifest shard is not the one that was planned",
                 where=f"{self.store.uri}/{name}",
-                fix="Restore the file, or run a new job",
+                fix=_NEW_JOB,
             )
         table = from_parquet(data)
         dead = self.superseded(entry.shard)
@@ -265,9 +303,13 @@ class Ledger:
             yield from self.rows(revision, entry)
 
     def commits(self) -> dict[int, CommitRef]:
-        """The newest commit of each shard that has one; a single listing."""
-        if self._commits is None:
-            newest: dict[int, CommitRef] = {}
+        """The newest commit of each shard that has one, sound or not; a single listing."""
+        return {shard: refs[0] for shard, refs in self._commit_refs().items()}
+
+    def _commit_refs(self) -> dict[int, list[CommitRef]]:
+        """Every commit by shard, the newest first."""
+        if self._history is None:
+            found: defaultdict[int, list[CommitRef]] = defaultdict(list)
             for item in self.store.list("commits/"):
                 shard, _, stem = (
                     item.key.removeprefix("commits/").removesuffix(".json").partition("/")
@@ -275,42 +317,90 @@ class Ledger:
                 revision, _, attempt = stem.partition("-")
                 if not (shard.isdigit() and revision.isdigit() and attempt.isdigit()):
                     continue
-                ref = CommitRef(int(revision), int(attempt))
-                newest[int(shard)] = max(ref, newest.get(int(shard), ref))
-            self._commits = newest
-        return self._commits
+                found[int(shard)].append(CommitRef(int(revision), int(attempt)))
+            for refs in found.values():
+                refs.sort(reverse=True)
+            self._history = dict(found)
+        return self._history
 
     def commit(self, shard: int) -> Commit | None:
-        """The commit in force for ``shard``."""
-        ref = self.commits().get(shard)
-        if ref is None:
+        """The commit in force for ``shard``; None, with a warning, if its record is damaged."""
+        refs = self._commit_refs().get(shard, [])
+        try:
+            return self._commit(shard, refs[0]) if refs else None
+        except LedgerError as error:
+            self._warn(error, shard)
             return None
-        name = f"commits/{shard:06d}/{ref.name}.json"
-        return _parse(Commit, self.store.get(name), f"{self.store.uri}/{name}")
 
     def outcomes(
         self, shard: int, columns: Sequence[str] | None = None, *, dead: bool = False
     ) -> list[dict[str, Any]]:
         """Outcome rows of ``shard`` that still count (all with ``dead``); empty without a commit.
 
-        Raises:
-            LedgerError: the outcomes are not those that were committed.
+        When the newest commit or its outcomes are damaged or missing, a warning names them and
+        the newest sound ones stand in, without an identity: so every row is due again, and yet
+        the boxes that they kept stay blurred.
         """
-        commit = self.commit(shard)
-        if commit is None:
-            return []
-        data = self.store.get(commit.outcomes)
+        hidden = set() if dead else self.superseded(shard)
+        for age, ref in enumerate(self._commit_refs().get(shard, [])):
+            try:
+                rows = self._committed(shard, ref, columns)
+            except LedgerError as error:
+                self._warn(error, shard)
+                continue
+            if age and (columns is None or "identity" in columns):
+                rows = [{**row, "identity": ""} for row in rows]
+            return [row for row in rows if row["row"] not in hidden]
+        return []
+
+    def outcomes_ever(self, shard: int, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Outcome rows of every sound commit of ``shard``, replaced rows too, the newest first."""
+        for age, ref in enumerate(self._commit_refs().get(shard, [])):
+            try:
+                yield from self._committed(shard, ref, columns)
+            except LedgerError as error:
+                if not age:  # of an older one, all that counts stands in the newest
+                    self._warn(error, shard)
+
+    def _commit(self, shard: int, ref: CommitRef) -> Commit:
+        """Read one commit.
+
+        Raises:
+            LedgerError: it is damaged or missing.
+        """
+        name = f"commits/{shard:06d}/{ref.name}.json"
+        where = f"{self.store.uri}/{name}"
+        commit = _parse(Commit, self._get(name, _RUN_AGAIN), where, _RUN_AGAIN)
+        if (commit.shard, commit.revision, commit.attempt) != (shard, *ref):
+            raise LedgerError("this is the commit of something else", where=where, fix=_RUN_AGAIN)
+        return commit
+
+    def _committed(
+        self, shard: int, ref: CommitRef, columns: Sequence[str] | None
+    ) -> list[dict[str, Any]]:
+        """All outcome rows of one commit.
+
+        Raises:
+            LedgerError: the commit or its outcomes are damaged or missing.
+        """
+        commit = self._commit(shard, ref)
+        data = self._get(commit.outcomes, _RUN_AGAIN)
         if hashlib.sha256(data).hexdigest() != commit.outcomes_sha256:
             raise LedgerError(
                 "the outcomes are not those that were committed",
                 where=f"{self.store.uri}/{commit.outcomes}",
-                fix=f"Run `streetblur rerun --shard {shard}`",
+                fix=_RUN_AGAIN,
             )
         table = from_parquet(data)
         if columns is not None:
             table = table.select([*dict.fromkeys([*columns, "row"])])
-        hidden = set() if dead else self.superseded(shard)
-        return [row for row in table.to_pylist() if row["row"] not in hidden]
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows
+
+    def _warn(self, error: LedgerError, shard: int) -> None:
+        if error.where not in self._warned:
+            self._warned.add(error.where)
+            log.warning("%s: %s; shard %d is due again", error.where, error.what, shard)
 
     def write_commit(
         self,
@@ -351,9 +441,38 @@ class Ledger:
         fence()
         if not self.store.create(name, commit.model_dump_json(indent=2).encode()):
             raise LedgerError("this commit exists already", where=f"{self.store.uri}/{name}")
-        if self._commits is not None:
-            self._commits[shard] = ref
+        if self._history is not None:
+            self._history[shard] = sorted([ref, *self._history.get(shard, [])], reverse=True)
         return commit
+
+    def _get(self, name: str, fix: str) -> bytes:
+        """Content of a record that must be there.
+
+        Raises:
+            LedgerError: it is missing.
+        """
+        try:
+            return self.store.get(name)
+        except NotFound as error:
+            raise LedgerError(
+                "this record is missing", where=f"{self.store.uri}/{name}", fix=fix
+            ) from error
+
+    def _table(self, name: str, schema: pa.Schema) -> pa.Table:
+        """A Parquet record that must be there.
+
+        Raises:
+            LedgerError: it is damaged or missing.
+        """
+        data = self._get(name, _RESTORE)
+        try:
+            return from_parquet(data).select(schema.names).cast(schema)
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise LedgerError(
+                "not the Parquet file that was written",
+                where=f"{self.store.uri}/{name}",
+                fix=_RESTORE,
+            ) from error
 
     def _read(self, name: str) -> bytes | None:
         try:
@@ -374,10 +493,17 @@ _INDEX_SCHEMA = pa.schema(
 )
 
 
-def _parse(model: type[T], data: bytes, where: str) -> T:
+_SUPERSEDED_SCHEMA = pa.schema([("shard", pa.int32()), ("row", pa.int32())])
+
+
+def _revision_name(number: int) -> str:
+    return f"revisions/{number:04d}.json"
+
+
+def _parse(model: type[T], data: bytes, where: str, fix: str = _RESTORE) -> T:
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
         raise LedgerError(
-            f"not a valid record ({error.error_count()} errors)", where=where
+            f"not a valid record ({error.error_count()} errors)", where=where, fix=fix
         ) from error
