@@ -19,7 +19,10 @@ import pyarrow.parquet as pq
 from pipeline.images import FORMAT_SUFFIXES
 from pipeline.job import WORKSPACE_FOLDER, ShardEntry
 from pipeline.records import MANIFEST_SCHEMA
-from pipeline.storage import ListingReport, ObjectInfo, ObjectStore
+from pipeline.storage import AccessDenied, ListingReport, ObjectInfo, ObjectStore, RefusedKey
+
+RESERVED = f"(reserved: {WORKSPACE_FOLDER}/)"
+"""Counts what lies in an input's workspace folder: kept for records, so never selected."""
 
 RUN_ROWS = 100_000
 """Rows sorted in memory at a time; longer listings are merged from sorted files."""
@@ -66,9 +69,15 @@ class Selection:
 
 
 def list_pictures(store: ObjectStore, selection: Selection) -> Iterator[Row]:
-    """All pictures of ``store``, in any order, leaving any job workspace aside."""
-    objects = store.list(exclude=(f"{WORKSPACE_FOLDER}/",), report=selection.passed_over)
-    return selection.select(objects)
+    """All pictures of ``store``, in any order; what a workspace folder holds is only counted."""
+    folder = f"{WORKSPACE_FOLDER}/"
+    yield from selection.select(store.list(exclude=(folder,), report=selection.passed_over))
+    try:
+        count = sum(1 for _ in store.list(folder))
+    except (AccessDenied, RefusedKey):  # somebody else's records, or a link (counted as such)
+        return
+    if count:
+        selection.suffixes[RESERVED] += count
 
 
 def sorted_rows(rows: Iterable[Row], *, run_rows: int = RUN_ROWS) -> Iterator[Row]:

@@ -3,32 +3,84 @@
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from pipeline.due import is_valid, row_identity
-from pipeline.job import Revision
+from pipeline.errors import LedgerError
+from pipeline.job import WORKSPACE_FOLDER, Revision
 from pipeline.ledger import Ledger, OutcomeRow, Tally, tally
-from pipeline.manifest import Row, Selection, list_pictures, sorted_rows
-from pipeline.workspace import Workspace
+from pipeline.manifest import Row, sorted_rows
+from pipeline.storage import ListingReport
+from pipeline.workspace import Workspace, jobs_in
+
+log = logging.getLogger(__name__)
 
 SAMPLE = 20
 """Keys named for each kind of finding; all of them are counted."""
 
+BLOCK = 50_000
+"""Objects without a published row that are looked up in the history at a time."""
+
+FIXES = {
+    "due": "Run the job again",
+    "missing": "Run the job again: it makes them anew",
+    "altered": "Run the job again: it makes them anew",
+    "unaccounted": "No job has published these, so they may show originals. Run the job again if "
+    "pictures are due; take what is left out of the output",
+    "stale": "An earlier run published these, obscured by its rules, but the source or the rules "
+    "are others now. Those of due pictures are replaced when the job runs again. For quarantined "
+    "pictures, mend the cause and run `streetblur rerun OUTPUT --quarantined`, or remove the "
+    "object from the output",
+    "orphans": "Published before, but this job's input has no such picture any more. Remove them "
+    "from the output if they shall go too",
+}
+"""What to do about each kind of finding."""
+
 
 @dataclass(slots=True)
 class Finding:
-    """Keys of one kind: how many, and the first few by name."""
+    """Keys of one kind: how many, the first few by name, and what to do about them."""
 
     count: int = 0
     sample: list[str] = field(default_factory=list)
+    fix: str = ""
 
     def add(self, key: str) -> None:
         """Count ``key``; remember it if it is among the first."""
         self.count += 1
         if len(self.sample) < SAMPLE:
             self.sample.append(key)
+
+
+class RowSet:
+    """A set of (shard, row), one bit a row: there may be millions."""
+
+    def __init__(self) -> None:
+        self._shards: dict[int, bytearray] = {}
+
+    def add(self, shard: int, row: int) -> None:
+        """Put one row in."""
+        bits = self._shards.setdefault(shard, bytearray())
+        bits.extend(bytes(max(0, row // 8 + 1 - len(bits))))
+        bits[row // 8] |= 1 << row % 8
+
+    def __contains__(self, item: object) -> bool:
+        match item:
+            case (int(shard), int(row)):
+                bits = self._shards.get(shard, b"")
+                return row // 8 < len(bits) and bool(bits[row // 8] >> row % 8 & 1)
+        return False
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for shard, bits in self._shards.items():
+            for row in range(8 * len(bits)):
+                if bits[row // 8] >> row % 8 & 1:
+                    yield shard, row
 
 
 @dataclass(slots=True)
@@ -41,25 +93,29 @@ class Verification:
         due: rows without a valid outcome for their present identity (failed ones among them).
         missing: published, but no such object in the output.
         altered: the object in the output is not the one that was published.
-        unaccounted: pictures in the output that no job has published.
+        unaccounted: whatever else lies in the output and no job has published under that key:
+            pictures, other files, links.
         orphans: published before; the source is gone from the manifest.
-        stale: outputs of an earlier source or rule, not yet replaced.
+        stale: published under an earlier source or rule, and the row is due or quarantined now.
         damaged: (shard, row) of missing and altered outputs.
     """
 
     tally: Tally = field(default_factory=Tally)
     rows: int = 0
-    due: Finding = field(default_factory=Finding)
-    missing: Finding = field(default_factory=Finding)
-    altered: Finding = field(default_factory=Finding)
-    unaccounted: Finding = field(default_factory=Finding)
-    orphans: Finding = field(default_factory=Finding)
-    stale: Finding = field(default_factory=Finding)
-    damaged: list[tuple[int, int]] = field(default_factory=list)
+    due: Finding = field(default_factory=partial(Finding, fix=FIXES["due"]))
+    missing: Finding = field(default_factory=partial(Finding, fix=FIXES["missing"]))
+    altered: Finding = field(default_factory=partial(Finding, fix=FIXES["altered"]))
+    unaccounted: Finding = field(default_factory=partial(Finding, fix=FIXES["unaccounted"]))
+    orphans: Finding = field(default_factory=partial(Finding, fix=FIXES["orphans"]))
+    stale: Finding = field(default_factory=partial(Finding, fix=FIXES["stale"]))
+    damaged: RowSet = field(default_factory=RowSet)
 
     @property
     def complete(self) -> bool:
-        """Whether published + quarantined = manifest, and the bucket holds just that."""
+        """Whether published + quarantined = manifest, and the bucket holds nothing unprotected.
+
+        Stale outputs and orphans do not count against it: both are obscured, if by earlier rules.
+        """
         faults = (self.due, self.missing, self.altered, self.unaccounted)
         return not any(finding.count for finding in faults)
 
@@ -85,31 +141,78 @@ class Known(NamedTuple):
 def verify(workspace: Workspace) -> Verification:
     """Compare the ledger with the output, both in key order, in flat memory.
 
-    An object is identified by its ETag and size as recorded when it was written.
+    An object is identified by its ETag and size as recorded when it was written. Everything in
+    the output outside the workspace is compared, whatever its suffix.
     """
     result = Verification()
-    ledger = workspace.ledger
-    known = _known(ledger, result)
-    listing = sorted_rows(list_pictures(workspace.output, Selection()))
-    unknown: dict[str, tuple[str, Finding]] = {}
+    known = _known(workspace.ledger, result)
+    report = ListingReport()
+    strangers = _Strangers(workspace, result)
     row = next(known, None)
-    for item in listing:
+    for item in _objects(workspace, report):
         while row is not None and row.key < item.key:
             _without_output(row, result)
             row = next(known, None)
-        if row is not None and row.key == item.key:
-            if row.status == "quarantined":
-                unknown[item.key] = (item.etag, result.stale)
-            else:
-                _with_output(row, item, result)
-            row = next(known, None)
+        if row is None or row.key != item.key:
+            strangers.add(item, result.orphans)
+            continue
+        if row.status == "published":
+            _with_output(row, item, result)
         else:
-            unknown[item.key] = (item.etag, result.orphans)
+            strangers.add(item, result.stale)
+        row = next(known, None)
     while row is not None:
         _without_output(row, result)
         row = next(known, None)
-    _explain(unknown, workspace, result)
+    strangers.explain()
+    _add_passed_over(report, result.unaccounted)
+    _warn(result)
     return result
+
+
+def _objects(workspace: Workspace, report: ListingReport) -> Iterator[Row]:
+    """Every object of the output in key order, once; records of jobs left aside."""
+    listing = workspace.output.list(exclude=_records(workspace), report=report)
+    last: str | None = None
+    for row in sorted_rows(Row(item.key, item.etag, item.size) for item in listing):
+        if row.key != last:
+            yield row
+        last = row.key
+
+
+def _records(workspace: Workspace) -> list[str]:
+    """Prefixes of the output that hold records: a workspace may lie in any folder of it."""
+    prefixes = [f"{WORKSPACE_FOLDER}/"]
+    output, root = (f"{store.uri.rstrip('/')}/" for store in (workspace.output, workspace.root))
+    if root == output:
+        prefixes += [f"{job}/" for job in jobs_in(workspace.root)]
+    elif root.startswith(output):
+        inside = root.removeprefix(output)
+        prefixes.append(unquote(inside) if root.startswith("file:") else inside)
+    return prefixes
+
+
+def _add_passed_over(report: ListingReport, finding: Finding) -> None:
+    """Links, devices and the like: nobody publishes those. Empty folder markers hold nothing."""
+    for kind, count in sorted(report.counts.items()):
+        if kind == "marker":
+            continue
+        examples = sorted(report.examples.get(kind, []))
+        for key in examples:
+            finding.add(key)
+        finding.count += count - len(examples)
+
+
+def _warn(result: Verification) -> None:
+    """Say what to do about what no further run resolves by itself."""
+    if result.due.count:
+        return
+    for name in ("unaccounted", "stale"):
+        finding = result.findings()[name]
+        if finding.count:
+            keys = ", ".join(map(repr, finding.sample[:5]))
+            more = ", ..." if finding.count > 5 else ""
+            log.warning("%d %s (%s%s): %s", finding.count, name, keys, more, finding.fix)
 
 
 def _known(ledger: Ledger, result: Verification) -> Iterator[Known]:
@@ -160,35 +263,76 @@ def known_rows(
 def _without_output(row: Known, result: Verification) -> None:
     if row.status == "published":
         result.missing.add(row.key)
-        result.damaged.append((row.shard, row.row))
-
-
-def _explain(
-    unknown: dict[str, tuple[str, Finding]], workspace: Workspace, result: Verification
-) -> None:
-    """Outputs without a published row: written by an earlier outcome, or by nobody we know."""
-    if unknown:
-        for key, etag in _published_before(workspace):
-            if key in unknown and unknown[key][0] == etag:
-                unknown.pop(key)[1].add(key)
-    for key in unknown:
-        result.unaccounted.add(key)
+        result.damaged.add(row.shard, row.row)
 
 
 def _with_output(row: Known, item: Row, result: Verification) -> None:
-    if row.status != "published":
-        result.stale.add(row.key)
-    elif (item.etag, item.size) != (row.output_etag, row.output_size):
+    if (item.etag, item.size) != (row.output_etag, row.output_size):
         result.altered.add(row.key)
-        result.damaged.append((row.shard, row.row))
+        result.damaged.add(row.shard, row.row)
     elif not row.valid:
         result.stale.add(row.key)
 
 
-def _published_before(workspace: Workspace) -> Iterator[tuple[str, str]]:
-    """Key and ETag of outputs that superseded rows or earlier jobs published."""
-    for ledger in (workspace.ledger, *map(workspace.sibling, workspace.ledger.current().inherits)):
-        for _, entry in ledger.shards():
-            for row in ledger.outcomes(entry.shard, ("key", "status", "output_etag"), dead=True):
-                if row["status"] == "published":
-                    yield row["key"], row["output_etag"]
+class _Strangers:
+    """Objects without a published row: written by an earlier outcome, or by nobody we know.
+
+    They come in key order and are looked up in blocks, each against the shards of its key range,
+    so that memory is that of one block and no shard is read more than about once.
+    """
+
+    def __init__(self, workspace: Workspace, result: Verification) -> None:
+        self._workspace = workspace
+        self._result = result
+        self._ledgers: list[Ledger] | None = None
+        self._block: dict[str, tuple[str, int, Finding]] = {}
+
+    def add(self, item: Row, if_published: Finding) -> None:
+        """Take one object in; it belongs to ``if_published`` if any job has published it."""
+        self._block[item.key] = (item.etag, item.size, if_published)
+        if len(self._block) >= BLOCK:
+            self.explain()
+
+    def explain(self) -> None:
+        """Sort what was taken in into the findings."""
+        published: set[str] = set()
+        if self._block:
+            for row in self._history(min(self._block), max(self._block)):
+                found = self._block.get(row["key"])
+                same = found is not None and found[:2] == (row["output_etag"], row["output_size"])
+                if same and row["status"] == "published":
+                    published.add(row["key"])
+                    if len(published) == len(self._block):
+                        break
+        for key, (_, _, finding) in self._block.items():
+            (finding if key in published else self._result.unaccounted).add(key)
+        self._block = {}
+
+    def _history(self, first: str, last: str) -> Iterator[OutcomeRow]:
+        """Every outcome there ever was of this and other jobs in shards that touch the range."""
+        columns = ("key", "status", "output_etag", "output_size")
+        if self._ledgers is None:
+            self._ledgers = [self._workspace.ledger, *_other_jobs(self._workspace)]
+        for ledger in self._ledgers:
+            try:
+                for _, entry in ledger.shards():
+                    if entry.first_key <= last and entry.last_key >= first:
+                        yield from ledger.outcomes_ever(entry.shard, columns)
+            except LedgerError as error:
+                log.warning("what this job published is not known: %s", error)
+
+
+def _other_jobs(workspace: Workspace) -> Iterator[Ledger]:
+    """Ledgers of the other jobs of this workspace over the same output."""
+    mine = workspace.ledger.job()
+    for name in jobs_in(workspace.root):
+        if name == workspace.job or mine is None:
+            continue
+        ledger = workspace.sibling(name)
+        try:
+            record = ledger.job()
+        except LedgerError as error:
+            log.warning("what this job published is not known: %s", error)
+            continue
+        if record is not None and record.output == mine.output:
+            yield ledger
