@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pipeline.job import Revision, ShardEntry
 from pipeline.ledger import Ledger
 from pipeline.manifest import LiveRow
 from pipeline.overrides import named
 from pipeline.records import NamedBox, WorkItem, kept_boxes, result_identity
+
+log = logging.getLogger(__name__)
+
+MIXED_RULES = "mixed"
+"""Stands in a commit for the digest of the rules, when some of its rows were judged by others."""
+
+
+class Rows(Protocol):
+    """Tells of a (shard, row) whether it is one of them."""
+
+    def __contains__(self, item: tuple[int, int], /) -> bool:
+        """Whether ``item`` is one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +40,31 @@ class Choice:
 
     which: Literal["due", "failed", "quarantined", "all"] = "due"
     shard: int | None = None
-    damaged: frozenset[tuple[int, int]] = frozenset()
+    damaged: Rows = frozenset()
 
 
 @dataclass(slots=True)
 class ShardWork:
-    """One shard: what to do, and the outcomes that stay as they are."""
+    """One shard: what to do, and what stays as it is.
+
+    Attributes:
+        entry: the shard.
+        items: what to do.
+        live: rows that count.
+        carried: how many of them keep the outcome they have.
+        done: outcomes of ``items`` so far.
+    """
 
     entry: ShardEntry
     items: list[WorkItem] = field(default_factory=list)
-    carried: list[dict[str, Any]] = field(default_factory=list)
     live: int = 0
+    carried: int = 0
+    done: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether each row that counts has an outcome."""
+        return self.carried + len(self.done) == self.live
 
 
 def row_identity(revision: Revision, key: str, etag: str) -> str:
@@ -59,7 +88,7 @@ class WorkFinder:
 
     Args:
         ledger: the job.
-        siblings: ledgers of earlier jobs over the same output, newest first.
+        siblings: ledgers of the other jobs over the same output.
         rules: the newest revision.
         choice: which rows.
         allow_unblur: forget what earlier runs blurred.
@@ -92,7 +121,7 @@ class WorkFinder:
             if self._is_wanted(row, before, identity):
                 wanted.append((row, identity))
             elif before is not None:
-                work.carried.append(before)
+                work.carried += 1
         if not wanted:
             return work
         priors = {} if self._allow_unblur else self._priors([row for row, _ in wanted], outcomes)
@@ -128,28 +157,67 @@ class WorkFinder:
         )
 
     def _priors(
-        self, rows: Iterable[LiveRow], outcomes: Mapping[int, Mapping[str, Any]]
+        self, rows: Sequence[LiveRow], outcomes: Mapping[int, Mapping[str, Any]]
     ) -> dict[str, tuple[NamedBox, ...]]:
-        """Boxes that the latest outcome over the same source kept, by key."""
-        found: dict[str, tuple[NamedBox, ...]] = {}
-        missing: dict[str, str] = {}
+        """Boxes that any earlier outcome over the same source kept, by key.
+
+        Outcomes that did not end in ``published`` count too: a PUT that failed may have landed.
+        """
+        etags = {row.key: row.etag for row in rows}
+        found: defaultdict[str, set[NamedBox]] = defaultdict(set)
         for row in rows:
             before = outcomes.get(row.row)
             if before is not None:
-                found[row.key] = kept_boxes(before)
-            else:
-                missing[row.key] = row.etag
+                found[row.key].update(kept_boxes(before))
+        for outcome in self._earlier(sorted(etags)):
+            if etags.get(outcome["key"]) == outcome["source_etag"]:
+                found[outcome["key"]].update(kept_boxes(outcome))
+        return {key: tuple(sorted(boxes, key=_order)) for key, boxes in found.items()}
+
+    def _earlier(self, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Outcomes of replaced rows, and of other jobs, in the shards that may hold ``keys``."""
+        for entry in shards_around(self._ledger, keys):
+            yield from _newest(self._ledger, entry, self._ledger.superseded(entry.shard))
         for sibling in self._siblings:
-            if not missing:
+            for entry in shards_around(sibling, keys):
+                yield from _newest(sibling, entry, range(entry.rows))
+
+
+def _newest(ledger: Ledger, entry: ShardEntry, rows: Iterable[int]) -> Iterator[dict[str, Any]]:
+    """The newest outcome of each of ``rows``, also of those that count no longer.
+
+    It names what the row's earlier outcomes kept, unless a run was told to forget that. Commits
+    are read from the newest on, and no more of them than it takes.
+    """
+    left, outcome = set(rows), None
+    if not left:
+        return
+    for outcome in ledger.outcomes_ever(entry.shard, ("key", "source_etag", "detections")):
+        if outcome["row"] in left:
+            left.remove(outcome["row"])
+            yield outcome
+            if not left:
+                return
+    if outcome is None and entry.shard in ledger.commits():
+        where = ledger.store.uri
+        log.warning("%s: what shard %d blurred is not known: no sound commit", where, entry.shard)
+
+
+def _order(box: NamedBox) -> tuple[str, int, int, int, int]:
+    return box.label, box.x1, box.y1, box.x2, box.y2
+
+
+def shards_around(ledger: Ledger, keys: Sequence[str]) -> Iterator[ShardEntry]:
+    """Shards of any revision whose key range holds one of ``keys`` (sorted).
+
+    The shards of one revision follow each other in key order.
+    """
+    for revision in ledger.revisions() if keys else ():
+        entries = ledger.entries(revision)
+        start = bisect_left(entries, keys[0], key=lambda entry: entry.last_key)
+        for position in range(start, len(entries)):
+            entry = entries[position]
+            if entry.first_key > keys[-1]:
                 break
-            for outcome in _outcomes_between(sibling, min(missing), max(missing)):
-                if missing.get(outcome["key"]) == outcome["source_etag"]:
-                    found[outcome["key"]] = kept_boxes(outcome)
-                    del missing[outcome["key"]]
-        return found
-
-
-def _outcomes_between(ledger: Ledger, first: str, last: str) -> Iterable[dict[str, Any]]:
-    for _, entry in ledger.shards():
-        if entry.first_key <= last and entry.last_key >= first:
-            yield from ledger.outcomes(entry.shard, ("key", "source_etag", "detections"))
+            if keys[bisect_left(keys, entry.first_key)] <= entry.last_key:
+                yield entry

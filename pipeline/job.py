@@ -244,7 +244,7 @@ class Revision(BaseModel):
         added, changed, gone, unchanged: rows against the revision before.
         not_selected: objects that are no pictures, by suffix, and what the listing passed over
             (links, folder markers), by kind in brackets.
-        inherits: earlier jobs over the same output whose blurred boxes stay blurred.
+        inherits: other jobs over the same output whose blurred boxes stay blurred.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -269,7 +269,11 @@ class Revision(BaseModel):
     inherits: list[str] = []
 
     def rules_digest(self) -> str:
-        """Digest (16 hex digits) of what judges every image: policy, models, redaction."""
+        """Digest (16 hex digits) of what judges every image: policy, models, redaction.
+
+        Overrides are not in it, because each concerns one key: whoever compares digests to tell
+        what is due compares ``overrides`` too.
+        """
         content = [self.policy_digest, sorted(self.models.items()), self.redaction_version]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.ledger import Ledger, Tally, tally
+from pipeline.due import MIXED_RULES, is_valid, row_identity
+from pipeline.job import Revision, ShardEntry
+from pipeline.ledger import Ledger, OutcomeRow, Tally, tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,9 @@ class Status:
 
 
 def job_status(ledger: Ledger, job: str) -> Status:
-    """Add up the commits; outcomes are read only where rows were replaced since.
+    """Add up the commits; outcomes are read only where a commit does not tell enough.
+
+    That is where rows were replaced since, where rules are mixed, and where overrides changed.
 
     Raises:
         LedgerError: nothing has been planned.
@@ -44,6 +50,7 @@ def job_status(ledger: Ledger, job: str) -> Status:
     current = ledger.current()
     record = ledger.job()
     rules = current.rules_digest()
+    overridden = {one.number: _differing(one, current) for one in ledger.revisions()}
     total, shards, committed, valid = Tally(), 0, 0, 0
     for _, entry in ledger.shards():
         shards += 1
@@ -51,12 +58,20 @@ def job_status(ledger: Ledger, job: str) -> Status:
         if commit is None:
             continue
         committed += 1
-        part = commit.tally
-        if ledger.superseded(entry.shard):
-            part = tally(ledger.outcomes(entry.shard))
-        total.add(part)
+        changed = overridden.get(commit.revision)
+        if (
+            ledger.superseded(entry.shard)
+            or commit.rules == MIXED_RULES
+            or changed is None
+            or _any_in(entry, changed)
+        ):
+            rows = ledger.outcomes(entry.shard)
+            total.add(tally(rows))
+            valid += _count_valid(rows, current)
+            continue
+        total.add(commit.tally)
         if commit.rules == rules:
-            valid += part.published + part.quarantined
+            valid += commit.tally.published + commit.tally.quarantined
     return Status(
         job=job,
         images=current.live_rows,
@@ -74,6 +89,23 @@ def job_status(ledger: Ledger, job: str) -> Status:
             "not_selected": current.not_selected,
         },
     )
+
+
+def _differing(a: Revision, b: Revision) -> list[str]:
+    """Keys whose overrides differ between two revisions, sorted."""
+    keys = a.overrides.keys() | b.overrides.keys()
+    return sorted(key for key in keys if a.overrides.get(key) != b.overrides.get(key))
+
+
+def _any_in(entry: ShardEntry, keys: Sequence[str]) -> bool:
+    """Whether any of ``keys`` (sorted) lies in the key range of ``entry``."""
+    position = bisect_left(keys, entry.first_key)
+    return position < len(keys) and keys[position] <= entry.last_key
+
+
+def _count_valid(rows: Iterable[OutcomeRow], rules: Revision) -> int:
+    """How many outcomes stand under ``rules``."""
+    return sum(is_valid(row, row_identity(rules, row["key"], row["source_etag"])) for row in rows)
 
 
 def find_outcome(ledger: Ledger, key: str) -> tuple[bool, dict[str, Any] | None]:

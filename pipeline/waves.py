@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from pipeline.due import ShardWork, WorkFinder
+from pipeline.due import MIXED_RULES, ShardWork, WorkFinder, is_valid, row_identity
 from pipeline.engine import Engine, EngineCrashed, OutcomeDict
 from pipeline.errors import LedgerError, StreetblurError
 from pipeline.isolation import run_isolated
@@ -127,18 +127,42 @@ class WaveLoop:
             self.processed += 1
             self.observer.outcome(row)
             work = open_shards[shard]
-            work.carried.append(row)
-            if len(work.carried) == work.live:
+            work.done.append(row)
+            if work.complete:
                 self._commit(open_shards.pop(shard))
 
     def _commit(self, work: ShardWork) -> None:
+        """Commit the new outcomes with those that stay.
+
+        What stays is read again only now: a wave over many shards holds no more than its images.
+
+        Raises:
+            LedgerError: what was to stay is gone.
+        """
         self.lease.check()
-        commit = self.workspace.ledger.write_commit(
-            work.entry.shard,
+        ledger, shard = self.workspace.ledger, work.entry.shard
+        rows = {row["row"]: row for row in ledger.outcomes(shard)}
+        rows.update((row["row"], row) for row in work.done)
+        if len(rows) != work.live:
+            raise LedgerError(
+                f"{work.live - len(rows)} outcomes of shard {shard} are no longer there",
+                where=ledger.store.uri,
+                fix="Run the job again: the shard is done anew",
+            )
+        commit = ledger.write_commit(
+            shard,
             CommitRef(self.revision.number, self.lease.epoch),
-            work.carried,
-            rules=self.revision.rules_digest(),
+            list(rows.values()),
+            rules=self._rules_of(rows.values()),
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
             fence=self.lease.check,
         )
         self.observer.committed(commit)
+
+    def _rules_of(self, rows: Iterable[OutcomeDict]) -> str:
+        """Digest of the rules in force, if they judged all ``rows`` that did not fail."""
+        for row in rows:
+            identity = row_identity(self.revision, row["key"], row["source_etag"])
+            if row["status"] != "failed" and not is_valid(row, identity):
+                return MIXED_RULES
+        return self.revision.rules_digest()
