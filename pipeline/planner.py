@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -17,6 +17,7 @@ from pipeline.manifest import (
     sorted_rows,
     write_shards,
 )
+from pipeline.override_check import warn_of_unlisted
 from pipeline.overrides import Overrides
 from pipeline.policy import PrivacyPolicy
 from pipeline.records import REDACTION_VERSION
@@ -49,6 +50,7 @@ class Preview:
 def preview(source: ObjectStore, ledger: Ledger, rules: Rules) -> Preview:
     """Compare the input with the rows in force; writes nothing."""
     result, selection = Preview(), Selection()
+    unlisted = set(rules.overrides or ())
     known: Iterator[Known] = iter(())
     if ledger.job() is not None and ledger.revisions():
         before = ledger.current()
@@ -60,11 +62,13 @@ def preview(source: ObjectStore, ledger: Ledger, rules: Rules) -> Preview:
                 "redaction_version": REDACTION_VERSION,
             }
         )
+        unlisted = set(supposed.overrides)
         known = known_rows(ledger, supposed)
     old = next(known, None)
     for row in sorted_rows(list_pictures(source, selection)):
         result.images += 1
         result.bytes += row.size
+        unlisted.discard(row.key)
         while old is not None and old.key < row.key:
             result.gone += 1
             old = next(known, None)
@@ -74,6 +78,7 @@ def preview(source: ObjectStore, ledger: Ledger, rules: Rules) -> Preview:
         old = next(known, None) if same else old
     result.gone += sum(1 for _ in known) + (old is not None)
     result.not_selected = selection.counts()
+    warn_of_unlisted(sorted(unlisted))
     return result
 
 
@@ -85,11 +90,13 @@ def plan(
     *,
     epoch: int,
     on_rows: Callable[[int], None] = lambda rows: None,
+    on_unlisted: Callable[[list[str]], None] = lambda keys: None,
 ) -> Revision:
     """The revision in force after listing the input again.
 
-    A new one is written when there is none, when objects came, changed or went, or when policy,
-    models, redaction or overrides differ; otherwise the newest one stays in force.
+    A new one is written when there is none, when objects came, changed or went, when policy,
+    models, redaction or overrides differ, or when another job over the same output has shown up;
+    otherwise the newest one stays in force.
 
     Args:
         source: the input.
@@ -98,6 +105,7 @@ def plan(
         rules: what judges.
         epoch: the caller's lease epoch.
         on_rows: called with the number of rows listed so far.
+        on_unlisted: called once with the keys of overrides that the listing did not have.
     """
     ledger = workspace.ledger
     record = ledger.create_job(record)
@@ -108,12 +116,13 @@ def plan(
     number = before.number + 1 if before else 0
     first = before.shard_first + before.shard_count if before else 0
     folder = f"manifest/{number:04d}-{epoch:08d}"
-    selection, delta, counter = Selection(), Delta(), _Counter(on_rows)
+    selection, delta, counter = Selection(), Delta(), _Counter(on_rows, overrides)
     live: Iterator[LiveRow] = ledger.live_rows() if before else iter(())
     fresh = delta.compare(live, counter.count(sorted_rows(list_pictures(source, selection))))
     entries: list[ShardEntry] = list(
         write_shards(ledger.store, folder, fresh, first_shard=first, shard_size=record.shard_size)
     )
+    on_unlisted(sorted(counter.unlisted))
     revision = Revision(
         number=number,
         epoch=epoch,
@@ -133,13 +142,14 @@ def plan(
         unchanged=delta.unchanged,
         bytes=counter.bytes,
         not_selected=selection.counts(),
-        inherits=before.inherits if before else _earlier_jobs(workspace),
+        inherits=_other_jobs(workspace),
     )
     if (
         before is not None
         and not delta.superseded
         and not entries
         and _same_rules(before, revision)
+        and set(revision.inherits) <= set(before.inherits)
     ):
         return before
     ledger.write_revision(revision, entries, delta.superseded)
@@ -151,8 +161,11 @@ def _same_rules(a: Revision, b: Revision) -> bool:
     return all(getattr(a, name) == getattr(b, name) for name in names)
 
 
-def _earlier_jobs(workspace: Workspace) -> list[str]:
-    """Other jobs over the same output, newest first: what they blurred stays blurred."""
+def _other_jobs(workspace: Workspace) -> list[str]:
+    """Other jobs over the same output, newest first: what they blurred stays blurred.
+
+    Also those that began after this one: they may have run since this one ran last.
+    """
     found: list[tuple[str, str]] = []
     mine = workspace.ledger.job()
     for name in jobs_in(workspace.root):
@@ -165,9 +178,10 @@ def _earlier_jobs(workspace: Workspace) -> list[str]:
 
 
 class _Counter:
-    def __init__(self, on_rows: Callable[[int], None] = lambda rows: None) -> None:
+    def __init__(self, on_rows: Callable[[int], None], awaited: Iterable[str]) -> None:
         self.rows = 0
         self.bytes = 0
+        self.unlisted = set(awaited)
         self._on_rows = on_rows
 
     def count(self, rows: Iterator[Row]) -> Iterator[Row]:
@@ -176,6 +190,7 @@ class _Counter:
             if row.key != last:
                 self.rows += 1
                 self.bytes += row.size
+                self.unlisted.discard(row.key)
                 if self.rows % 1000 == 0:
                     self._on_rows(self.rows)
             last = row.key

@@ -6,7 +6,7 @@ import base64
 import heapq
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from pipeline.errors import ImageRefused, StreetblurError
 from pipeline.images import ImageLimits, inspect_image
 from pipeline.ledger import Ledger
+from pipeline.override_check import NAMED
 from pipeline.result import RunResult
 from pipeline.thumbnails import thumbnail
 from pipeline.verify import Verification
@@ -97,6 +98,11 @@ def summary(result: RunResult, facts: Facts, verification: Verification) -> dict
             for name, finding in verification.findings().items()
         },
         "not_selected": revision.not_selected,
+        "overrides": {
+            "pictures": len(revision.overrides),
+            "unlisted": _sample(result.overrides.unlisted),
+            "outside_picture": _sample(result.overrides.outside),
+        },
         "revision": revision.number,
         "policy": {"name": revision.policy.name, "digest": revision.policy_digest},
         "models": revision.models,
@@ -114,6 +120,10 @@ def summary(result: RunResult, facts: Facts, verification: Verification) -> dict
         "most_detections": [{"key": key, "kept": value} for value, key in facts.busiest],
         "not_published": facts.bad,
     }
+
+
+def _sample(keys: Sequence[str]) -> dict[str, Any]:
+    return {"count": len(keys), "sample": list(keys[:NAMED])}
 
 
 def write_report(result: RunResult) -> dict[str, Any]:

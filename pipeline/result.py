@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from pipeline.job import Revision
+from pipeline.override_check import OverrideCheck
 from pipeline.verify import Verification
 from pipeline.workspace import Workspace
 
@@ -33,6 +34,7 @@ class RunResult:
         processed: images this run worked on.
         seconds: wall time of the waves.
         exit_code: as documented.
+        overrides: those that hide nothing.
     """
 
     workspace: Workspace
@@ -41,6 +43,7 @@ class RunResult:
     processed: int
     seconds: float
     exit_code: Exit
+    overrides: OverrideCheck = field(default_factory=OverrideCheck)
 
 
 def exit_code(verification: Verification, *, allow_empty: bool) -> Exit:

@@ -16,6 +16,12 @@ from pipeline.images import ImageLimits
 from pipeline.job import JobRecord, JobSpec, Revision
 from pipeline.lease import Lease, acquire
 from pipeline.observer import Everyone, Observer
+from pipeline.override_check import (
+    OverrideCheck,
+    keys_with_boxes_outside,
+    warn_of_outside,
+    warn_of_unlisted,
+)
 from pipeline.overrides import load_overrides
 from pipeline.planner import Rules, plan
 from pipeline.policy import DEFAULT_POLICY, PrivacyPolicy, load_policy
@@ -53,6 +59,7 @@ class Runner:
     policy: PrivacyPolicy | None = None
     detector: str = "pipeline.stages.build:packaged_detector"
     engine_factory: EngineFactory | None = None
+    _unlisted: list[str] = field(default_factory=list, init=False)
 
     def plan_only(self) -> tuple[Workspace, Revision]:
         """List the input and write what is new; no image is touched.
@@ -72,6 +79,7 @@ class Runner:
             KeyboardInterrupt: asked to stop; commits made so far stand.
         """
         source, workspace = self._open()
+        self._refuse_unknown_shard(workspace)
         with self._lease(workspace) as lease:
             revision = self._plan(source, workspace, lease)
             config = self._stage_config(source, workspace, revision, lease)
@@ -80,8 +88,11 @@ class Runner:
             seconds = time.monotonic() - start
             self._observer.phase("verify")
             verification = verify(workspace)
+            outside = keys_with_boxes_outside(workspace.ledger, revision)
+        warn_of_outside(outside)
         code = exit_code(verification, allow_empty=self.spec.allow_empty)
-        return RunResult(workspace, revision, verification, processed, seconds, code)
+        overrides = OverrideCheck(self._unlisted, outside)
+        return RunResult(workspace, revision, verification, processed, seconds, code, overrides)
 
     def _open(self) -> tuple[ObjectStore, Workspace]:
         spec = self.spec
@@ -98,6 +109,19 @@ class Runner:
         workspace.ledger.store.ensure_root()
         _warn_if_versioned(output)
         return source, workspace
+
+    def _refuse_unknown_shard(self, workspace: Workspace) -> None:
+        wanted = self.choice.shard
+        if wanted is None:
+            return
+        revisions = workspace.ledger.revisions()
+        count = revisions[-1].shard_first + revisions[-1].shard_count if revisions else 0
+        if not 0 <= wanted < count:
+            raise ConfigurationError(
+                f"there is no shard {wanted}",
+                where=f"job {workspace.job}",
+                fix=f"Its shards are 0 to {count - 1}" if count else "It has no shards yet",
+            )
 
     def _lease(self, workspace: Workspace) -> Lease:
         commits = workspace.ledger.commits().values()
@@ -125,9 +149,15 @@ class Runner:
             shard_size=spec.shard_size,
         )
         revision = plan(
-            source, workspace, record, Rules(policy, models, overrides), epoch=lease.epoch
+            source,
+            workspace,
+            record,
+            Rules(policy, models, overrides),
+            epoch=lease.epoch,
+            on_unlisted=self._unlisted.extend,
         )
         lease.check()
+        warn_of_unlisted(self._unlisted)
         self._observer.phase(
             "planned",
             images=revision.live_rows,
@@ -184,8 +214,7 @@ class Runner:
         choice = self.choice
         if choice.which == "due" and ledger.commits():
             self._observer.phase("reconcile")
-            damaged = frozenset(verify(workspace).damaged)
-            choice = Choice(choice.which, choice.shard, damaged)
+            choice = Choice(choice.which, choice.shard, verify(workspace).damaged)
         finder = WorkFinder(
             ledger,
             [workspace.sibling(name) for name in revision.inherits],
