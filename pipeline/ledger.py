@@ -17,35 +17,33 @@ from __future__ import annotations
 import hashlib
 import heapq
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import LedgerError
 from pipeline.job import JobRecord, Revision, ShardEntry
+from pipeline.ledger_records import (
+    NEW_JOB,
+    RESTORE,
+    RUN_AGAIN,
+    MissingRecord,
+    get_model,
+    get_record,
+    get_table,
+)
 from pipeline.manifest import LiveRow, from_parquet, to_parquet
 from pipeline.records import outcomes_table
-from pipeline.storage import NotFound, ObjectStore
+from pipeline.storage import ObjectStore
+from pipeline.tally import OutcomeRow as OutcomeRow
+from pipeline.tally import Tally as Tally
+from pipeline.tally import tally as tally
 
 log = logging.getLogger(__name__)
-
-OutcomeRow = Mapping[str, Any]
-T = TypeVar("T", bound=BaseModel)
-
-_RESTORE = (
-    "Restore the file from a copy. Without one, move this job's folder out of the workspace and "
-    "run under a new name (--job): every picture is done anew, and boxes that only this job's "
-    "records name are forgotten"
-)
-_RUN_AGAIN = "Run the job again: the shard is done anew"
-_NEW_JOB = (
-    "Restore the file from a copy. Without one, run under a new name (--job) over the same output: "
-    "every picture is done anew, and what this job blurred stays blurred"
-)
 
 
 class CommitRef(NamedTuple):
@@ -58,70 +56,6 @@ class CommitRef(NamedTuple):
     def name(self) -> str:
         """File stem, ``<revision>-<attempt>``."""
         return f"{self.revision:04d}-{self.attempt:08d}"
-
-
-class Tally(BaseModel):
-    """Counts over outcomes; tallies of shards add up to the job's."""
-
-    model_config = ConfigDict(extra="ignore")
-    rows: int = 0
-    published: int = 0
-    quarantined: int = 0
-    failed: int = 0
-    with_detections: int = 0
-    kept: dict[str, int] = {}
-    dropped: dict[str, int] = {}
-    reasons: dict[str, int] = {}
-    bytes_in: int = 0
-    bytes_out: int = 0
-    milliseconds: dict[str, float] = {}
-
-    def add(self, other: Tally) -> None:
-        """Add ``other`` to this tally."""
-        for name in (
-            "rows",
-            "published",
-            "quarantined",
-            "failed",
-            "with_detections",
-            "bytes_in",
-            "bytes_out",
-        ):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("kept", "dropped", "reasons", "milliseconds"):
-            mine: dict[str, Any] = dict(getattr(self, name))
-            for key, value in getattr(other, name).items():
-                mine[key] = mine.get(key, 0) + value
-            setattr(self, name, mine)
-
-
-def tally(rows: Iterable[OutcomeRow]) -> Tally:
-    """Count ``rows``; detections count for published images only."""
-    result = Tally()
-    statuses: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    kept: Counter[str] = Counter()
-    dropped: Counter[str] = Counter()
-    spent: defaultdict[str, float] = defaultdict(float)
-    for row in rows:
-        result.rows += 1
-        statuses[row["status"]] += 1
-        result.bytes_in += row["source_size"]
-        for name, value in row.items():
-            if name.startswith("ms_"):
-                spent[name[3:]] += value or 0.0
-        if row["status"] != "published":
-            reasons[f"{row['status']}: {row['reason']}"] += 1
-            continue
-        result.bytes_out += row["output_size"]
-        result.with_detections += bool(row["kept"])
-        for item in row["detections"] or ():
-            (kept if item["kept"] else dropped)[item["label"]] += 1
-    for status in ("published", "quarantined", "failed"):
-        setattr(result, status, statuses[status])
-    result.reasons, result.kept, result.dropped = dict(reasons), dict(kept), dict(dropped)
-    result.milliseconds = {name: round(value, 1) for name, value in sorted(spent.items())}
-    return result
 
 
 class Commit(BaseModel):
@@ -155,8 +89,10 @@ class Ledger:
 
     def job(self) -> JobRecord | None:
         """The job's record, or None when the workspace is empty."""
-        data = self._read("job.json")
-        return None if data is None else _parse(JobRecord, data, f"{self.store.uri}/job.json")
+        try:
+            return get_model(self.store, "job.json", JobRecord, RESTORE)
+        except MissingRecord:
+            return None
 
     def create_job(self, record: JobRecord) -> JobRecord:
         """Write ``job.json`` once; returns the record in force.
@@ -190,12 +126,9 @@ class Ledger:
                     raise LedgerError(
                         "this revision is missing, though later ones are there",
                         where=f"{self.store.uri}/{_revision_name(number)}",
-                        fix=_RESTORE,
+                        fix=RESTORE,
                     )
-            self._revisions = [
-                _parse(Revision, self._get(name, _RESTORE), f"{self.store.uri}/{name}", _RESTORE)
-                for name in names
-            ]
+            self._revisions = [get_model(self.store, name, Revision, RESTORE) for name in names]
         return self._revisions
 
     def current(self) -> Revision:
@@ -244,7 +177,9 @@ class Ledger:
             LedgerError: the index is damaged or missing.
         """
         if revision.number not in self._entries:
-            rows = self._table(f"{revision.folder}/index.parquet", _INDEX_SCHEMA).to_pylist()
+            rows = get_table(
+                self.store, f"{revision.folder}/index.parquet", _INDEX_SCHEMA, RESTORE
+            ).to_pylist()
             self._entries[revision.number] = [ShardEntry(**row) for row in rows]
         return self._entries[revision.number]
 
@@ -263,7 +198,9 @@ class Ledger:
         if self._superseded is None:
             found: defaultdict[int, set[int]] = defaultdict(set)
             for revision in self.revisions()[1:]:
-                table = self._table(f"{revision.folder}/superseded.parquet", _SUPERSEDED_SCHEMA)
+                table = get_table(
+                    self.store, f"{revision.folder}/superseded.parquet", _SUPERSEDED_SCHEMA, RESTORE
+                )
                 for number, row in zip(
                     table["shard"].to_pylist(), table["row"].to_pylist(), strict=True
                 ):
@@ -278,12 +215,12 @@ class Ledger:
             LedgerError: the shard file is missing, or not what the index says.
         """
         name = f"{revision.folder}/{entry.shard:06d}.parquet"
-        data = self._get(name, _NEW_JOB)
+        data = get_record(self.store, name, NEW_JOB)
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             raise LedgerError(
                 "the manifest shard is not the one that was planned",
                 where=f"{self.store.uri}/{name}",
-                fix=_NEW_JOB,
+                fix=NEW_JOB,
             )
         table = from_parquet(data)
         dead = self.superseded(entry.shard)
@@ -370,9 +307,9 @@ class Ledger:
         """
         name = f"commits/{shard:06d}/{ref.name}.json"
         where = f"{self.store.uri}/{name}"
-        commit = _parse(Commit, self._get(name, _RUN_AGAIN), where, _RUN_AGAIN)
+        commit = get_model(self.store, name, Commit, RUN_AGAIN)
         if (commit.shard, commit.revision, commit.attempt) != (shard, *ref):
-            raise LedgerError("this is the commit of something else", where=where, fix=_RUN_AGAIN)
+            raise LedgerError("this is the commit of something else", where=where, fix=RUN_AGAIN)
         return commit
 
     def _committed(
@@ -384,12 +321,12 @@ class Ledger:
             LedgerError: the commit or its outcomes are damaged or missing.
         """
         commit = self._commit(shard, ref)
-        data = self._get(commit.outcomes, _RUN_AGAIN)
+        data = get_record(self.store, commit.outcomes, RUN_AGAIN)
         if hashlib.sha256(data).hexdigest() != commit.outcomes_sha256:
             raise LedgerError(
                 "the outcomes are not those that were committed",
                 where=f"{self.store.uri}/{commit.outcomes}",
-                fix=_RUN_AGAIN,
+                fix=RUN_AGAIN,
             )
         table = from_parquet(data)
         if columns is not None:
@@ -445,41 +382,6 @@ class Ledger:
             self._history[shard] = sorted([ref, *self._history.get(shard, [])], reverse=True)
         return commit
 
-    def _get(self, name: str, fix: str) -> bytes:
-        """Content of a record that must be there.
-
-        Raises:
-            LedgerError: it is missing.
-        """
-        try:
-            return self.store.get(name)
-        except NotFound as error:
-            raise LedgerError(
-                "this record is missing", where=f"{self.store.uri}/{name}", fix=fix
-            ) from error
-
-    def _table(self, name: str, schema: pa.Schema) -> pa.Table:
-        """A Parquet record that must be there.
-
-        Raises:
-            LedgerError: it is damaged or missing.
-        """
-        data = self._get(name, _RESTORE)
-        try:
-            return from_parquet(data).select(schema.names).cast(schema)
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise LedgerError(
-                "not the Parquet file that was written",
-                where=f"{self.store.uri}/{name}",
-                fix=_RESTORE,
-            ) from error
-
-    def _read(self, name: str) -> bytes | None:
-        try:
-            return self.store.get(name)
-        except NotFound:
-            return None
-
 
 _INDEX_SCHEMA = pa.schema(
     [
@@ -498,12 +400,3 @@ _SUPERSEDED_SCHEMA = pa.schema([("shard", pa.int32()), ("row", pa.int32())])
 
 def _revision_name(number: int) -> str:
     return f"revisions/{number:04d}.json"
-
-
-def _parse(model: type[T], data: bytes, where: str, fix: str = _RESTORE) -> T:
-    try:
-        return model.model_validate_json(data)
-    except ValidationError as error:
-        raise LedgerError(
-            f"not a valid record ({error.error_count()} errors)", where=where, fix=fix
-        ) from error
