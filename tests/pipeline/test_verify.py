@@ -228,3 +228,15 @@ def test_a_row_set_is_a_set():
     assert sorted(rows) == [(3, 0), (3, 9), (70_000, 999)]
     assert (3, 9) in rows
     assert not [pair for pair in [(3, 8), (3, 1_000), (4, 0)] if pair in rows]
+
+
+def test_strangers_in_a_bucket_are_found_and_records_are_none(source, s3_bucket, s3_server):
+    settings = StorageSettings(endpoint_url=s3_server.endpoint_url)
+    output = f"s3://{s3_bucket}/gate"
+    flags = {"storage": settings, "workspace": f"{output}/my records"}
+    assert run_stubbed(source, output, **flags)[0].exit_code is Exit.COMPLETE
+    store = open_store(output, settings=settings)
+    store.put("sub/extra.jfif", b"an original")
+    result = run_stubbed(source, output, **flags)[0]
+    assert result.verification.unaccounted.sample == ["sub/extra.jfif"]
+    assert result.exit_code is Exit.INCOMPLETE
