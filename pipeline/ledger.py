@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -44,6 +45,8 @@ from pipeline.tally import Tally as Tally
 from pipeline.tally import tally as tally
 
 log = logging.getLogger(__name__)
+
+_COMMIT = re.compile(r"commits/(\d{6,})/(\d{4,})-(\d{8,})\.json")
 
 
 class CommitRef(NamedTuple):
@@ -248,13 +251,10 @@ class Ledger:
         if self._history is None:
             found: defaultdict[int, list[CommitRef]] = defaultdict(list)
             for item in self.store.list("commits/"):
-                shard, _, stem = (
-                    item.key.removeprefix("commits/").removesuffix(".json").partition("/")
-                )
-                revision, _, attempt = stem.partition("-")
-                if not (shard.isdigit() and revision.isdigit() and attempt.isdigit()):
-                    continue
-                found[int(shard)].append(CommitRef(int(revision), int(attempt)))
+                match = _COMMIT.fullmatch(item.key)
+                if match is not None:
+                    shard, revision, attempt = map(int, match.groups())
+                    found[shard].append(CommitRef(revision, attempt))
             for refs in found.values():
                 refs.sort(reverse=True)
             self._history = dict(found)
@@ -269,16 +269,14 @@ class Ledger:
             self._warn(error, shard)
             return None
 
-    def outcomes(
-        self, shard: int, columns: Sequence[str] | None = None, *, dead: bool = False
-    ) -> list[dict[str, Any]]:
-        """Outcome rows of ``shard`` that still count (all with ``dead``); empty without a commit.
+    def outcomes(self, shard: int, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Outcome rows of ``shard`` that still count; empty without a commit.
 
         When the newest commit or its outcomes are damaged or missing, a warning names them and
         the newest sound ones stand in, without an identity: so every row is due again, and yet
         the boxes that they kept stay blurred.
         """
-        hidden = set() if dead else self.superseded(shard)
+        hidden = self.superseded(shard)
         for age, ref in enumerate(self._commit_refs().get(shard, [])):
             try:
                 rows = self._committed(shard, ref, columns)

@@ -73,11 +73,12 @@ def list_pictures(store: ObjectStore, selection: Selection) -> Iterator[Row]:
     folder = f"{WORKSPACE_FOLDER}/"
     yield from selection.select(store.list(exclude=(folder,), report=selection.passed_over))
     try:
-        count = sum(1 for _ in store.list(folder))
-    except (AccessDenied, RefusedKey):  # somebody else's records, or a link (counted as such)
+        for _ in store.list(folder):
+            selection.suffixes[RESERVED] += 1
+    except AccessDenied:  # somebody else's records, perhaps
+        selection.suffixes[RESERVED] += 1
+    except RefusedKey:  # a link, counted as such
         return
-    if count:
-        selection.suffixes[RESERVED] += count
 
 
 def sorted_rows(rows: Iterable[Row], *, run_rows: int = RUN_ROWS) -> Iterator[Row]:

@@ -99,6 +99,14 @@ def test_verify_calls_its_pictures_due_and_nothing_strange(source, output, patte
     assert (result.unaccounted.count, result.rows) == (0, 6)
 
 
+def test_a_stray_file_among_the_commits_is_none(source, output):
+    path = newest(output, "commits/000000/*")
+    for name in (f"{path.name}.bak", "9999-99999999", "9999-1.json"):
+        (path.parent / name).write_text("{}")
+    result, recorder = run_stubbed(source, output)
+    assert (recorder.rows, result.exit_code) == ([], Exit.COMPLETE)
+
+
 def test_the_rerun_of_one_shard_mends_it_too(source, output):
     appended(newest(output, "outcomes/000000/*"))
     result, recorder = run_stubbed(source, output, choice=Choice("all", shard=0))
