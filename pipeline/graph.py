@@ -29,7 +29,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources
 
 from pipeline.engine import EngineCrashed, OutcomeDict
 from pipeline.errors import StreetblurError
-from pipeline.ray_cluster import connect, dead_processes, mute_console
+from pipeline.ray_cluster import connect, dead_processes, disconnect, mute_console
 from pipeline.records import OUTCOME_SCHEMA, WorkItem
 from pipeline.stages.build import StageConfig, detect_chain, fetch_chain, publish_chain, start
 from pipeline.stages.envelope import Envelope, outcome_of
@@ -54,15 +54,23 @@ class RayEngine:
     Args:
         config: the stages.
         workers: detector actors at most.
+        min_workers: detector actors that stay even when there is little to do.
         address: a running cluster; None starts a private one on this machine.
         stall_timeout_s: seconds without any outcome after which the run is given up.
     """
 
     def __init__(
-        self, config: StageConfig, *, workers: int, address: str | None, stall_timeout_s: float
+        self,
+        config: StageConfig,
+        *,
+        workers: int,
+        min_workers: int = 1,
+        address: str | None,
+        stall_timeout_s: float,
     ) -> None:
         self._config = config
         self._workers = workers
+        self._min_workers = min_workers
         self._stall_timeout_s = stall_timeout_s
         self._owned = connect(workers, address)
 
@@ -76,13 +84,13 @@ class RayEngine:
         if not blocks:
             return
         set_context(tolerate_lost_blocks=searching)
-        graph = partial(build_graph, blocks, self._config, self._workers)
+        graph = partial(build_graph, blocks, self._config, self._workers, self._min_workers)
         yield from _drain(graph, self._stall_timeout_s)
 
     def close(self) -> None:
         """Stop the private cluster, if there is one."""
-        if self._owned and ray.is_initialized():
-            ray.shutdown()
+        if self._owned:
+            disconnect()
 
 
 def default_workers() -> int:
@@ -101,8 +109,17 @@ def set_context(*, tolerate_lost_blocks: bool) -> None:
     context.execution_options.resource_limits = ExecutionResources.inf()
 
 
-def build_graph(blocks: list[pa.Table], config: StageConfig, workers: int) -> Dataset:
-    """The dataset of outcome rows for ``blocks`` of envelopes."""
+def build_graph(
+    blocks: list[pa.Table], config: StageConfig, workers: int, min_workers: int = 1
+) -> Dataset:
+    """The dataset of outcome rows for ``blocks`` of envelopes.
+
+    Args:
+        blocks: what to do.
+        config: the stages.
+        workers: detector actors at most.
+        min_workers: detector actors at least; never more than ``workers``.
+    """
     # finite restarts can be asked for in this way only, until Ray names the parameters
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     share: dict[str, Any] = {"num_cpus": CPU_SHARE, "max_retries": MAX_RETRIES}
@@ -122,7 +139,7 @@ def build_graph(blocks: list[pa.Table], config: StageConfig, workers: int) -> Da
             batch_size=None,
             batch_format="pyarrow",
             zero_copy_batch=True,
-            compute=ActorPoolStrategy(min_size=1, max_size=workers),
+            compute=ActorPoolStrategy(min_size=min(min_workers, workers), max_size=workers),
             num_cpus=1,
             max_restarts=MAX_RESTARTS,
             max_task_retries=MAX_RETRIES,

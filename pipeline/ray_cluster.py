@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray._private import auto_init_hook
 from ray._private import worker as ray_worker
 
+from pipeline.scratch import make_scratch, remove_scratch, scratch_root
+
 log = logging.getLogger(__name__)
 
 _VITAL = {"gcs_server", "raylet"}
 _LONGEST = 300
 _A_YEAR_S = 31_536_000
+# What Ray appends to its folder for a socket; the whole path must stay within the system's limit.
+_SOCKET_TAIL = "/r/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+_LONGEST_SOCKET = 107 if sys.platform == "linux" else 103
+_folders: list[Path] = []
+"""Folders of private clusters that this process has started and not yet removed."""
 
 
 def connect(workers: int, address: str | None) -> bool:
@@ -41,9 +51,16 @@ def connect(workers: int, address: str | None) -> bool:
     # What is left in this process of a cluster whose GCS died would end the process by then.
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(_A_YEAR_S))
     on_terminate = signal.getsignal(signal.SIGTERM)
+    disconnect()  # what is left of a cluster before
+    folder = make_scratch("ray", temp=_short_temp())
+    _folders.append(folder)
     with _quiet_stderr():
         ray.init(
             address="local",
+            # Ray opens its own folder to everybody, so it lies in one that is not; originals are
+            # spilled into it when they do not fit into memory
+            _temp_dir=str(folder / "r"),
+            object_spilling_directory=str(folder / "spill"),
             num_cpus=workers + max(1, workers),
             include_dashboard=False,
             log_to_driver=False,
@@ -52,6 +69,24 @@ def connect(workers: int, address: str | None) -> bool:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler ends in an abort
     return True
+
+
+@atexit.register
+def disconnect() -> None:
+    """Stop the private cluster of this process, if there is one, and remove all that it wrote."""
+    if _folders and ray.is_initialized():
+        ray.shutdown()
+    while _folders:
+        remove_scratch(_folders.pop())
+
+
+def _short_temp() -> Path:
+    """The folder for temporary files, or ``/tmp`` where its name is too long for Ray's sockets."""
+    temp = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    if len(f"{scratch_root(temp)}/ray-01234567{_SOCKET_TAIL}") <= _LONGEST_SOCKET:
+        return temp
+    log.warning("Ray's files go to /tmp: the name of %s is too long for its sockets", temp)
+    return Path("/tmp")  # noqa: S108 - the folder made in it is private
 
 
 def dead_processes() -> list[str]:
