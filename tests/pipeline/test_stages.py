@@ -1,0 +1,328 @@
+"""The stages one by one: what each must refuse, and how errors of one image and of a run differ."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.encode import RedactedImage
+from pipeline.errors import ConfigurationError, ImageRefused, LeaseError, StorageError
+from pipeline.images import ImageLimits, inspect_image
+from pipeline.records import WorkItem
+from pipeline.secret import FILE_VARIABLE, VARIABLE, NoiseSecret, fresh_secret, read_secret
+from pipeline.stages.build import StageConfig, publish_chain, worker_secret
+from pipeline.stages.decide import Decide
+from pipeline.stages.detect import Detect
+from pipeline.stages.envelope import Envelope, guarded, outcome_of
+from pipeline.stages.fetch import Decode, Fetch
+from pipeline.stages.publish import Publish
+from pipeline.stages.redact import Redact, Redaction
+from pipeline.storage import ObjectStore, PreconditionFailed, StorageSettings, open_store
+from serving.detectors import DetectionResult
+from serving.errors import InferenceError, InsaneOutput, ModelCorrupt
+from tests.integration.jobs import SECRET
+from tests.pipeline.pictures import KINDS, box, policy
+from tests.stubs import CentreDetector
+
+POLICY = policy()
+LIMITS = ImageLimits()
+DATA = KINDS["jpeg-420"](96, 64)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> ObjectStore:
+    store = open_store(str(tmp_path / "in"), settings=StorageSettings())
+    store.ensure_root()
+    return store
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> ObjectStore:
+    store = open_store(str(tmp_path / "out"), settings=StorageSettings())
+    store.ensure_root()
+    return store
+
+
+def listed(store: ObjectStore, key: str = "a.jpg", data: bytes = DATA) -> Envelope:
+    """An envelope for an object that was just listed."""
+    etag = store.put(key, data).etag
+    return Envelope(WorkItem(key, etag, len(data), 0, 0, "identity"))
+
+
+def decided(envelope: Envelope) -> Envelope:
+    """``envelope`` after fetch, decode, detect and decide, one face kept."""
+    envelope = dataclasses.replace(envelope, data=DATA)
+    return Decide(POLICY)(Detect(CentreDetector())(Decode(LIMITS)(envelope)))
+
+
+def nothing() -> None:
+    """A fence that lets everyone through."""
+
+
+def lost() -> None:
+    raise LeaseError("another run owns the output")
+
+
+def publishing(
+    output: ObjectStore, fence: Callable[[], None] = nothing, redact: object | None = None
+) -> Publish:
+    made = redact or Redact(POLICY, NoiseSecret(bytes(range(32))))
+    return Publish(output, made, POLICY, fence)  # type: ignore[arg-type]
+
+
+def keys(store: ObjectStore) -> list[str]:
+    return [item.key for item in store.list()]
+
+
+# fetch
+
+
+def test_a_source_that_changed_after_it_was_listed_is_not_processed(source: ObjectStore) -> None:
+    envelope = listed(source)
+    assert Fetch(source, LIMITS)(envelope).data == DATA
+    source.put("a.jpg", KINDS["jpeg-420"](80, 64))
+    with pytest.raises(PreconditionFailed):
+        Fetch(source, LIMITS)(envelope)
+    ended = guarded("fetch", Fetch(source, LIMITS), envelope)
+    assert ended.ending is not None
+    assert (ended.ending.status, ended.ending.reason) == ("failed", "source_changed")
+    assert ended.data is None
+
+
+def test_the_size_limit_is_that_of_the_bytes_read(source: ObjectStore) -> None:
+    with pytest.raises(ImageRefused) as caught:
+        Fetch(source, ImageLimits(max_bytes=100))(listed(source))
+    assert caught.value.reason == "too_large_bytes"
+
+
+# detect
+
+
+class Scripted(CentreDetector):
+    """Gives the answers it was given; an error is raised."""
+
+    def __init__(self, *answers: DetectionResult | Exception, canary: Exception | None = None):
+        self.answers = list(answers)
+        self.canary = canary
+        self.checks = 0
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.canary is not None and self.checks > 1:
+            raise self.canary
+
+    def detect(self, pixels: np.ndarray) -> DetectionResult:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.mark.parametrize("flag", ["face_rows_full", "plate_rows_full"])
+def test_a_full_answer_of_a_model_quarantines_the_image(source: ObjectStore, flag: str) -> None:
+    full = DetectionResult((), {"face": 0.9, "plate": 0.9}, {}, ("many_faces", flag))
+    envelope = Decode(LIMITS)(dataclasses.replace(listed(source), data=DATA))
+    with pytest.raises(ImageRefused, match=flag):
+        Detect(Scripted(full))(envelope)
+    ended = guarded("detect", Detect(Scripted(full)), envelope)
+    outcome = outcome_of(ended, policy_digest="", models="")
+    assert (outcome.status, outcome.reason) == ("quarantined", "detector_overflow")
+    assert ended.candidates is None
+
+
+def test_many_objects_alone_are_a_remark(source: ObjectStore) -> None:
+    many = DetectionResult((), {"face": 0.9, "plate": 0.9}, {}, ("many_faces",))
+    envelope = Decode(LIMITS)(dataclasses.replace(listed(source), data=DATA))
+    assert Detect(Scripted(many))(envelope).notes == ("many_faces",)
+
+
+def test_an_insane_answer_is_the_images_fault_while_the_canary_passes(
+    source: ObjectStore,
+) -> None:
+    detector = Scripted(InsaneOutput("a peak of 0"), InsaneOutput("a peak of 0"))
+    detect = Detect(detector)
+    envelope = Decode(LIMITS)(dataclasses.replace(listed(source), data=DATA))
+    with pytest.raises(InferenceError, match="peak"):
+        detect(envelope)
+    assert detector.checks == 2
+    ended = guarded("detect", detect, envelope)
+    assert ended.ending is not None
+    assert (ended.ending.status, ended.ending.reason) == ("failed", "inference")
+
+
+def test_an_insane_answer_stops_the_run_when_the_canary_fails(source: ObjectStore) -> None:
+    detector = Scripted(InsaneOutput("a peak of 0"), canary=InsaneOutput("no canary"))
+    detect = Detect(detector)
+    envelope = Decode(LIMITS)(dataclasses.replace(listed(source), data=DATA))
+    with pytest.raises(InsaneOutput, match="no canary"):
+        guarded("detect", detect, envelope)
+
+
+def test_without_pixels_there_is_no_detection_pass(source: ObjectStore) -> None:
+    with pytest.raises(InferenceError):
+        Detect(CentreDetector())(listed(source))
+    with pytest.raises(ImageRefused, match="no detection pass"):
+        Decide(POLICY)(listed(source))
+
+
+# publish
+
+
+def test_a_good_image_is_published_once(source: ObjectStore, output: ObjectStore) -> None:
+    calls: list[list[str]] = []
+    publish = publishing(output, lambda: calls.append(keys(output)))
+    done = publish(decided(listed(source)))
+    assert calls == [[]]  # the fence was asked before anything was written
+    assert keys(output) == ["a.jpg"]
+    assert done.published is not None
+    assert done.data is None
+
+
+def test_who_lost_the_lease_writes_nothing(source: ObjectStore, output: ObjectStore) -> None:
+    with pytest.raises(LeaseError):
+        guarded("publish", publishing(output, lost), decided(listed(source)))
+    assert keys(output) == []
+
+
+class Careless:
+    """A redaction that says it obscured a face, and did not."""
+
+    def __call__(self, envelope: Envelope) -> tuple[Envelope, Redaction]:
+        image = RedactedImage(DATA, "reencoded", ())
+        return envelope, Redaction(image, [box(24, 16, 72, 48)], None)
+
+
+def test_an_output_that_fails_its_check_is_not_written(
+    source: ObjectStore, output: ObjectStore
+) -> None:
+    publish = publishing(output, redact=Careless())
+    with pytest.raises(ImageRefused, match="keeps its detail"):
+        publish(decided(listed(source)))
+    ended = guarded("publish", publish, decided(listed(source)))
+    assert ended.ending is not None
+    assert (ended.ending.status, ended.ending.reason) == ("quarantined", "output_rejected")
+    assert keys(output) == []
+
+
+def test_nothing_is_published_without_a_decision(source: ObjectStore, output: ObjectStore) -> None:
+    info = inspect_image(DATA, LIMITS)
+    undecided = dataclasses.replace(listed(source), data=DATA, info=info)
+    with pytest.raises(ImageRefused, match="no decision"):
+        publishing(output)(undecided)
+    assert keys(output) == []
+
+
+# the guard
+
+
+def raising(error: BaseException) -> Callable[[Envelope], Envelope]:
+    def stage(envelope: Envelope) -> Envelope:
+        raise error
+
+    return stage
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LeaseError("lost"),
+        ConfigurationError("wrong"),
+        ModelCorrupt("broken"),
+        InsaneOutput("canary"),
+        KeyboardInterrupt(),
+    ],
+)
+def test_what_concerns_the_run_stops_it(source: ObjectStore, error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        guarded("stage", raising(error), listed(source))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (ImageRefused("truncated", "too short"), "quarantined", "truncated"),
+        (PreconditionFailed("changed"), "failed", "source_changed"),
+        (StorageError("no answer"), "failed", "storage"),
+        (InferenceError("shape"), "failed", "inference"),
+        (MemoryError(), "failed", "out_of_memory"),
+        (ZeroDivisionError(), "failed", "internal_error"),
+    ],
+)
+def test_what_concerns_one_image_is_its_ending(
+    source: ObjectStore, error: Exception, status: str, reason: str
+) -> None:
+    ended = guarded("stage", raising(error), dataclasses.replace(listed(source), data=DATA))
+    assert ended.ending is not None
+    assert (ended.ending.status, ended.ending.reason) == (status, reason)
+    assert (ended.data, ended.pixels) == (None, None)
+    assert guarded("next", raising(AssertionError()), ended) is ended
+
+
+# what workers are built of
+
+
+def test_a_worker_with_another_secret_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FILE_VARIABLE, raising=False)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(ConfigurationError, match="noise secret"):
+        worker_secret("0" * 16)
+    monkeypatch.setenv(VARIABLE, SECRET)
+    mine = read_secret()
+    assert mine is not None
+    assert worker_secret(mine.id).id == mine.id
+    with pytest.raises(ConfigurationError, match="noise secret"):
+        worker_secret(fresh_secret().id)
+
+
+def test_workers_ask_for_the_lease_of_their_run(
+    source: ObjectStore, output: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, SECRET)
+    chain = publish_chain(stage_config(source, output))
+    with pytest.raises(LeaseError):  # nobody holds epoch 7
+        chain(dataclasses.replace(decided(listed(source)), decisions=None))
+    assert keys(output) == []
+
+
+def stage_config(source: ObjectStore, output: ObjectStore) -> StageConfig:
+    secret = read_secret()
+    return StageConfig(
+        token="t",
+        input_uri=source.uri,
+        output_uri=output.uri,
+        storage=StorageSettings(),
+        policy=POLICY,
+        limits=LIMITS,
+        epoch=7,
+        secret_id="" if secret is None else secret.id,
+    )
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "expected"), [(1, 4, (1, 4)), (3, 4, (3, 4)), (8, 4, (4, 4))]
+)
+def test_the_pool_of_detectors_has_the_size_asked_for(
+    source: ObjectStore,
+    output: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+    least: int,
+    most: int,
+    expected: tuple[int, int],
+) -> None:
+    from pipeline.graph import _pack, build_graph  # only this test needs Ray, and no cluster
+
+    seen: list[tuple[int, int]] = []
+
+    class Recording:
+        def map_batches(self, stage: object, *, compute: object, **_: object) -> Recording:
+            if hasattr(compute, "min_size"):
+                seen.append((compute.min_size, compute.max_size))
+            return self
+
+    monkeypatch.setattr("pipeline.graph.ray.data.from_arrow", lambda blocks: Recording())
+    build_graph([_pack([])], stage_config(source, output), most, least)
+    assert seen == [expected]
