@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import heapq
 import io
-import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from pipeline.images import FORMAT_SUFFIXES
 from pipeline.job import WORKSPACE_FOLDER, ShardEntry
 from pipeline.records import MANIFEST_SCHEMA
+from pipeline.scratch import scratch_folder
 from pipeline.storage import AccessDenied, ListingReport, ObjectInfo, ObjectStore, RefusedKey
 
 RESERVED = f"(reserved: {WORKSPACE_FOLDER}/)"
@@ -86,13 +86,13 @@ def sorted_rows(rows: Iterable[Row], *, run_rows: int = RUN_ROWS) -> Iterator[Ro
 
     Servers list in orders of their own, so nothing relies on the order of a listing.
     """
-    with tempfile.TemporaryDirectory(prefix="streetblur-sort-") as folder:
+    with scratch_folder("sort") as folder:
         runs: list[Path] = []
         buffer: list[Row] = []
         for row in rows:
             buffer.append(row)
             if len(buffer) >= run_rows:
-                runs.append(_write_run(buffer, Path(folder) / f"{len(runs)}.parquet"))
+                runs.append(_write_run(buffer, folder / f"{len(runs)}.parquet"))
                 buffer = []
         buffer.sort()
         yield from heapq.merge(*(_read_run(path) for path in runs), buffer)
