@@ -37,9 +37,9 @@ from pipeline.errors import ConfigurationError, StreetblurError
 from pipeline.images import ImageLimits, inspect_image
 from pipeline.noise import NoiseKey
 from pipeline.policy import PrivacyPolicy, load_policy, parse_policy
-from pipeline.redaction import RedactionBox
 from pipeline.stages.decide import decide
-from serving.geometry import Box, Candidate
+from pipeline.stages.redact import kept_areas
+from serving.geometry import Candidate
 
 _KEY = bytes(32)  # the noise matters to no figure: one key, so that settings compare
 
@@ -103,13 +103,7 @@ def judge_setting(
             data = (originals / picture.image).read_bytes()
             info = inspect_image(data, ImageLimits())
             decoded = decode_upright(data, info)
-            boxes = [
-                RedactionBox.around(
-                    Box(d.x1, d.y1, d.x2, d.y2), policy.for_label(d.label).style, d.label
-                )
-                for d in decide(candidates, policy, *info.upright_size)
-                if d.kept
-            ]
+            boxes = kept_areas(decide(candidates, policy, *info.upright_size), policy)
             noise = NoiseKey(_KEY, picture.image)
             image = redact_image(data, info, boxes, noise=noise, policy=policy, decoded=decoded)
             path = Path(folder) / picture.image

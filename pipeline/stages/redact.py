@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.encode import RedactedImage, redact_image
 from pipeline.errors import ImageRefused
 from pipeline.noise import NoiseKey
 from pipeline.policy import PrivacyPolicy
+from pipeline.records import Decision
 from pipeline.redaction import RedactionBox
 from pipeline.secret import NoiseSecret
 from pipeline.stages.envelope import Envelope
@@ -34,6 +36,15 @@ class Redaction:
     decoded: NDArray[np.uint8] | None
 
 
+def kept_areas(decisions: Iterable[Decision], policy: PrivacyPolicy) -> list[RedactionBox]:
+    """What ``policy`` makes of the kept decisions: grown areas in upright pixels."""
+    return [
+        RedactionBox.around(Box(d.x1, d.y1, d.x2, d.y2), policy.for_label(d.label).style, d.label)
+        for d in decisions
+        if d.kept
+    ]
+
+
 class Redact:
     """Writes the kept boxes into the source's bytes."""
 
@@ -49,13 +60,7 @@ class Redact:
         """
         if envelope.decisions is None or envelope.data is None or envelope.info is None:
             raise ImageRefused("not_decided", "no decision was made", where=envelope.item.key)
-        boxes = [
-            RedactionBox.around(
-                Box(d.x1, d.y1, d.x2, d.y2), self._policy.for_label(d.label).style, d.label
-            )
-            for d in envelope.decisions
-            if d.kept
-        ]
+        boxes = kept_areas(envelope.decisions, self._policy)
         decoded = decode_upright(envelope.data, envelope.info) if boxes else None
         image = redact_image(
             envelope.data,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -326,3 +327,17 @@ def test_the_pool_of_detectors_has_the_size_asked_for(
     monkeypatch.setattr("pipeline.graph.ray.data.from_arrow", lambda blocks: Recording())
     build_graph([_pack([])], stage_config(source, output), most, least)
     assert seen == [expected]
+
+
+def test_redaction_and_publication_are_timed_apart(
+    source: ObjectStore, output: ObjectStore
+) -> None:
+    made = Redact(POLICY, NoiseSecret(bytes(range(32))))
+
+    def slow(envelope: Envelope) -> tuple[Envelope, Redaction]:
+        time.sleep(0.2)
+        return made(envelope)
+
+    done = guarded("publish", publishing(output, redact=slow), decided(listed(source)))
+    assert done.milliseconds["redact"] >= 200
+    assert 0 < done.milliseconds["publish"] < 200
