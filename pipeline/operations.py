@@ -350,6 +350,7 @@ def show_findings(result: Verification) -> None:
             more = ", ..." if finding.count > 5 else ""
             names = ", ".join(escape(repr(key)) for key in finding.sample[:5])
             out.print(f"[{colour}]{name}: {finding.count}[/] ({names}{more})")
+            out.print(f"  {escape(finding.fix)}.")
 
 
 def _tally_table(tally: Tally, images: int, title: str | None = None) -> Table:

@@ -67,7 +67,6 @@ def verify(workspace: Workspace) -> Verification:
         row = next(known, None)
     strangers.explain()
     _add_passed_over(report, result.unaccounted)
-    _warn(result)
     return result
 
 
@@ -102,18 +101,6 @@ def _add_passed_over(report: ListingReport, finding: Finding) -> None:
         for key in examples:
             finding.add(key)
         finding.count += count - len(examples)
-
-
-def _warn(result: Verification) -> None:
-    """Say what to do about what no further run resolves by itself."""
-    if result.due.count:
-        return
-    for name in ("unaccounted", "stale"):
-        finding = result.findings()[name]
-        if finding.count:
-            keys = ", ".join(map(repr, finding.sample[:5]))
-            more = ", ..." if finding.count > 5 else ""
-            log.warning("%d %s (%s%s): %s", finding.count, name, keys, more, finding.fix)
 
 
 def _known(ledger: Ledger, result: Verification) -> Iterator[Known]:

@@ -11,6 +11,7 @@ import pytest
 import pipeline.verify
 from pipeline.due import Choice
 from pipeline.manifest import Selection, list_pictures
+from pipeline.operations import show_findings
 from pipeline.result import Exit, exit_code
 from pipeline.secret import VARIABLE
 from pipeline.storage import ObjectInfo, StorageSettings, open_store
@@ -109,7 +110,7 @@ def test_an_original_under_the_key_of_a_failed_picture_is_found(source, output):
     assert result.due.sample == result.unaccounted.sample == ["d0/0000.jpg"]
 
 
-def test_an_old_output_of_a_picture_that_is_quarantined_now_is_stale(source, output, caplog):
+def test_an_old_output_of_a_picture_that_is_quarantined_now_is_stale(source, output, capsys):
     run_stubbed(source, output)
     good = (source / "d0" / "0000.jpg").read_bytes()
     (source / "d0" / "0000.jpg").write_text("this is text")
@@ -118,7 +119,9 @@ def test_an_old_output_of_a_picture_that_is_quarantined_now_is_stale(source, out
     assert result.verification.unaccounted.count == 0
     assert result.exit_code is Exit.QUARANTINED
     assert "rerun OUTPUT --quarantined" in result.verification.stale.fix
-    assert "('d0/0000.jpg'): An earlier run published these" in caplog.text
+    show_findings(result.verification)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "stale: 1 ('d0/0000.jpg') An earlier run published these" in printed
 
     (source / "d0" / "0000.jpg").write_bytes(good)
     result, _ = run_stubbed(source, output)
