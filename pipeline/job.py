@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -68,6 +68,7 @@ class JobSpec(BaseSettings):
         job: job name; by default made of input, output and date.
         workspace: where the job keeps its records; by default inside the output.
         workers: detector actors at most; by default one a core.
+        min_workers: detector actors that stay even when there is little to do.
         engine: ``ray`` or ``local`` (same stages, one process).
         ray_address: address of a running Ray cluster; by default a private one is started.
         overrides: YAML or JSON file of boxes to blur in any case, by key.
@@ -90,6 +91,7 @@ class JobSpec(BaseSettings):
     job: str | None = None
     workspace: str | None = None
     workers: Annotated[int, Field(ge=1, le=4096)] | None = None
+    min_workers: Annotated[int, Field(ge=1, le=4096)] = 1
     engine: Literal["ray", "local"] = "ray"
     ray_address: str | None = None
     overrides: str | None = None
@@ -101,6 +103,12 @@ class JobSpec(BaseSettings):
     lease_ttl_s: Annotated[float, Field(gt=0)] = 30.0
     limits: Limits = Limits()
     storage: StorageSettings = StorageSettings()
+
+    @model_validator(mode="after")
+    def _fewest_not_above_most(self) -> JobSpec:
+        if self.workers is not None and self.min_workers > self.workers:
+            raise ValueError(f"min_workers {self.min_workers} exceeds workers {self.workers}")
+        return self
 
     @property
     def job_name(self) -> str:

@@ -234,7 +234,8 @@ class Runner:
 
         return RayEngine(
             config,
-            workers=self.spec.workers or default_workers(),
+            workers=self.spec.workers or max(default_workers(), self.spec.min_workers),
+            min_workers=self.spec.min_workers,
             address=self.spec.ray_address,
             stall_timeout_s=self.spec.limits.stall_timeout_s,
         )

@@ -45,6 +45,7 @@ def test_flags_win_over_environment_and_environment_over_file(tmp_path, monkeypa
         ("input: a\noutput: b\nwrokers: 2\n", "wrokers"),
         ("input: a\noutput: b\nstorage: {max_attempts: 0}\n", "max_attempts"),
         ("input: a\noutput: b\nworkers: 2\nworkers: 3\n", "'workers' stands twice"),
+        ("input: a\noutput: b\nworkers: 2\nmin_workers: 3\n", "min_workers 3 exceeds workers 2"),
         ("input: a\n", "output"),
         ("[a, b]\n", "mapping"),
         ("input: [\n", "YAML"),
