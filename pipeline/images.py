@@ -22,6 +22,7 @@ FORMAT_SUFFIXES: dict[str, ImageFormat] = {
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
     ".jpe": "jpeg",
+    ".jfif": "jpeg",
     ".png": "png",
     ".webp": "webp",
     ".tif": "tiff",
