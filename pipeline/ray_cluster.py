@@ -96,7 +96,7 @@ def dead_processes() -> list[str]:
 
 
 def mute_console(name: str) -> None:
-    """Keep a logger of Ray's off the console; its files in Ray's session folder stay.
+    """Keep a logger of Ray's off the console; its files in Ray's session folder are still written.
 
     What it says there with a traceback is raised, too, and told by us.
     """
