@@ -92,7 +92,7 @@ class WaveLoop:
             raise StreetblurError(
                 f"the engine died {MAX_CRASHES + 1} times with {len(left)} images still due",
                 where=f"job {self.workspace.job}",
-                fix="Look at the workers' logs and memory; run the same command again to go on",
+                fix="Give it more memory or fewer --workers; run the same command again to go on",
             )
         timeout = self.spec.limits.image_timeout_s
         self._consume(run_isolated(list(left.values()), self.config, timeout), left, open_shards)
