@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -115,11 +117,17 @@ def guarded(name: str, stage: Stage, envelope: Envelope) -> Envelope:
         result = envelope.ended("failed", "out_of_memory", f"no memory left in stage {name}")
     except Exception as error:  # one image never takes others with it (invariant 7)
         log.exception("unexpected error in stage %s", name)
-        text = f"{type(error).__name__} in stage {name}"
+        text = f"{type(error).__name__} in stage {name}, {_place(error)}"
         result = envelope.ended("failed", "internal_error", text)
     spent = {**result.milliseconds}
     spent[name] = spent.get(name, 0.0) + 1000 * (time.perf_counter() - start)
     return dataclasses.replace(result, milliseconds=spent)
+
+
+def _place(error: Exception) -> str:
+    """``module.py:line`` that raised: never the message, which may hold parts of a picture."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "place unknown"
 
 
 def _code(error: Exception) -> str:

@@ -263,6 +263,15 @@ def test_what_concerns_one_image_is_its_ending(
     assert guarded("next", raising(AssertionError()), ended) is ended
 
 
+def test_an_unexpected_error_is_recorded_with_its_place_but_not_its_message(
+    source: ObjectStore,
+) -> None:
+    ended = guarded("detect", raising(ValueError("pixels of a face")), listed(source))
+    assert ended.ending is not None
+    assert ended.ending.message.startswith("ValueError in stage detect, test_stages.py:")
+    assert "face" not in ended.ending.message
+
+
 # what workers are built of
 
 
