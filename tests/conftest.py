@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import pytest
 from botocore.config import Config
 
+from pipeline.secret import VARIABLE
+from tests.integration.jobs import SECRET, pictures
 from tests.servers import SeaweedServer, weed_binary
 
 ANONYMOUS_BUCKET = "answers-anyone"
@@ -34,6 +37,26 @@ def s3_bucket(s3_server: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"test-{uuid.uuid4().hex[:16]}"
     create_bucket(s3_server, name)
     return name
+
+
+@pytest.fixture
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' noise secret in the environment, so that two runs give the same bytes."""
+    monkeypatch.setenv(VARIABLE, SECRET)
+
+
+@pytest.fixture
+def source(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A folder of drawn pictures: 6, or as many as the test module's ``PICTURES`` says."""
+    folder = tmp_path / "in"
+    pictures(folder, getattr(request.module, "PICTURES", 6))
+    return folder
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """A folder for outputs that does not exist yet."""
+    return tmp_path / "out"
 
 
 def create_bucket(server: SeaweedServer, name: str) -> None:

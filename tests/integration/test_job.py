@@ -10,27 +10,12 @@ from pipeline.due import Choice
 from pipeline.errors import ConfigurationError, LedgerError
 from pipeline.records import kept_boxes
 from pipeline.result import Exit
-from pipeline.secret import VARIABLE
 from pipeline.status import find_outcome, job_status
 from serving.errors import InsaneOutput
 from tests.integration.jobs import MODELS, SECRET, files, pictures, run_stubbed
 
-
-@pytest.fixture(autouse=True)
-def _secret(monkeypatch):
-    monkeypatch.setenv(VARIABLE, SECRET)
-
-
-@pytest.fixture
-def source(tmp_path):
-    folder = tmp_path / "in"
-    pictures(folder, 12)
-    return folder
-
-
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out"
+pytestmark = pytest.mark.usefixtures("secret")
+PICTURES = 12
 
 
 def test_every_picture_is_published_changed_under_its_own_key(source, output):

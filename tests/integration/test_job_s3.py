@@ -7,18 +7,14 @@ import pytest
 from pipeline.errors import ConfigurationError, LeaseError
 from pipeline.lease import acquire
 from pipeline.result import Exit
-from pipeline.secret import VARIABLE
 from pipeline.storage import StorageSettings, open_store
 from tests.conftest import ANONYMOUS_BUCKET, create_bucket
 from tests.integration.jobs import SECRET, files, pictures, run_stubbed
 
+pytestmark = pytest.mark.usefixtures("secret")
+
 PRIVATE = "private-records"
 ODD = ("a b/ü+%41&x.jpg", "quote'\"#?.jpg", "deep/er/ß.JPEG")
-
-
-@pytest.fixture(autouse=True)
-def _secret(monkeypatch):
-    monkeypatch.setenv(VARIABLE, SECRET)
 
 
 @pytest.fixture

@@ -10,26 +10,15 @@ from pipeline.due import Choice
 from pipeline.errors import LedgerError, StorageError
 from pipeline.records import kept_boxes
 from pipeline.result import Exit
-from pipeline.secret import VARIABLE
 from pipeline.status import find_outcome, job_status
 from pipeline.storage import StorageSettings, open_store
 from pipeline.verify import verify
 from pipeline.workspace import open_workspace
-from tests.integration.jobs import MODELS, SECRET, files, pictures, run_stubbed
+from tests.integration.jobs import MODELS, files, run_stubbed
+
+pytestmark = pytest.mark.usefixtures("secret")
 
 SETTINGS = StorageSettings()
-
-
-@pytest.fixture(autouse=True)
-def _secret(monkeypatch):
-    monkeypatch.setenv(VARIABLE, SECRET)
-
-
-@pytest.fixture
-def source(tmp_path):
-    folder = tmp_path / "in"
-    pictures(folder, 6)
-    return folder
 
 
 @pytest.fixture

@@ -16,26 +16,11 @@ from pipeline.policy import load_policy
 from pipeline.report import write_report
 from pipeline.result import Exit
 from pipeline.runner import Runner
-from pipeline.secret import VARIABLE
 from pipeline.storage import open_store
-from tests.integration.jobs import MODELS, SECRET, pictures, run_stubbed
+from tests.integration.jobs import MODELS, run_stubbed
 
-
-@pytest.fixture(autouse=True)
-def _secret(monkeypatch):
-    monkeypatch.setenv(VARIABLE, SECRET)
-
-
-@pytest.fixture
-def source(tmp_path):
-    folder = tmp_path / "in"
-    pictures(folder, 3)
-    return folder
-
-
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out"
+pytestmark = pytest.mark.usefixtures("secret")
+PICTURES = 3
 
 
 def overrides(folder, boxes):

@@ -10,9 +10,11 @@ import pytest
 from pipeline.due import Choice
 from pipeline.records import kept_boxes
 from pipeline.result import Exit
-from pipeline.secret import VARIABLE
 from pipeline.status import find_outcome, job_status
-from tests.integration.jobs import MODELS, SECRET, files, pictures, run_stubbed
+from tests.integration.jobs import MODELS, files, pictures, run_stubbed
+
+pytestmark = pytest.mark.usefixtures("secret")
+PICTURES = 4
 
 KEY = "d0/0000.jpg"
 BLIND = {"detector": "blind", "allow_empty": True}
@@ -33,23 +35,6 @@ def overriding(folder, *rectangles, key=KEY):
         "".join([f"{key}:\n", *(f"- {{label: face, xyxy: {r}}}\n" for r in rectangles)])
     )
     return str(path)
-
-
-@pytest.fixture(autouse=True)
-def _secret(monkeypatch):
-    monkeypatch.setenv(VARIABLE, SECRET)
-
-
-@pytest.fixture
-def source(tmp_path):
-    folder = tmp_path / "in"
-    pictures(folder, 4)
-    return folder
-
-
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out"
 
 
 def test_a_job_keeps_what_a_later_job_over_the_same_output_blurred(source, output, tmp_path):

@@ -7,27 +7,11 @@ import pytest
 from pipeline.due import Choice
 from pipeline.job import load_spec
 from pipeline.runner import Runner
-from pipeline.secret import VARIABLE
 from pipeline.status import job_status
 from pipeline.verify import verify
-from tests.integration.jobs import MODELS, SECRET, pictures, run_stubbed
+from tests.integration.jobs import MODELS, run_stubbed
 
-
-@pytest.fixture(autouse=True)
-def _secret(monkeypatch):
-    monkeypatch.setenv(VARIABLE, SECRET)
-
-
-@pytest.fixture
-def source(tmp_path):
-    folder = tmp_path / "in"
-    pictures(folder, 6)
-    return folder
-
-
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out"
+pytestmark = pytest.mark.usefixtures("secret")
 
 
 def policy(folder):

@@ -13,30 +13,14 @@ from pipeline.due import Choice
 from pipeline.manifest import Selection, list_pictures
 from pipeline.operations import show_findings
 from pipeline.result import Exit, exit_code
-from pipeline.secret import VARIABLE
 from pipeline.storage import ObjectInfo, StorageSettings, open_store
 from pipeline.verify import SAMPLE, RowSet, verify
 from pipeline.workspace import open_workspace
-from tests.integration.jobs import SECRET, files, pictures, run_stubbed
+from tests.integration.jobs import files, pictures, run_stubbed
+
+pytestmark = pytest.mark.usefixtures("secret")
 
 SETTINGS = StorageSettings()
-
-
-@pytest.fixture(autouse=True)
-def _secret(monkeypatch):
-    monkeypatch.setenv(VARIABLE, SECRET)
-
-
-@pytest.fixture
-def source(tmp_path):
-    folder = tmp_path / "in"
-    pictures(folder, 6)
-    return folder
-
-
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out"
 
 
 def checked(output, job="test", workspace=None):

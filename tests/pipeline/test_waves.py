@@ -9,13 +9,9 @@ import pytest
 from pipeline.engine import LocalEngine
 from pipeline.errors import LedgerError
 from pipeline.result import Exit
-from pipeline.secret import VARIABLE
-from tests.integration.jobs import SECRET, files, pictures, run_stubbed
+from tests.integration.jobs import files, pictures, run_stubbed
 
-
-@pytest.fixture(autouse=True)
-def _secret(monkeypatch):
-    monkeypatch.setenv(VARIABLE, SECRET)
+pytestmark = pytest.mark.usefixtures("secret")
 
 
 def test_outcomes_that_vanish_during_a_run_are_no_part_of_a_commit(tmp_path):
