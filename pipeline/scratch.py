@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -25,6 +26,7 @@ from pipeline.process_identity import ProcessIdentity, this_process
 log = logging.getLogger(__name__)
 
 _OWNER = ".owner"
+_OUR_NAME = re.compile(r"[a-z]+-[0-9a-f]{8}")
 _TRIES = 20
 _PAUSE_S = 0.1
 
@@ -72,7 +74,11 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
 
 
 def sweep(root: Path) -> None:
-    """Remove the folders in ``root`` whose owners have surely ended; never a living one's."""
+    """Remove the folders in ``root`` whose owners have surely ended; never a living one's.
+
+    A folder without an owner was swept before, and made again by a process that died later than
+    its parent: a living owner's file is there before its folder and goes after it.
+    """
     for owner_file in sorted(root.glob(f"*{_OWNER}")):
         try:
             owner = ProcessIdentity.model_validate_json(owner_file.read_bytes())
@@ -83,6 +89,10 @@ def sweep(root: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             if not folder.exists():
                 owner_file.unlink(missing_ok=True)
+    for folder in root.iterdir():
+        ours = _OUR_NAME.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
+        if ours and not _owner_file(folder).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _owner_file(folder: Path) -> Path:

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import scratch
 from pipeline.errors import ConfigurationError
-from pipeline.scratch import make_scratch, remove_scratch, scratch_folder, scratch_root
+from pipeline.scratch import make_scratch, remove_scratch, scratch_folder, scratch_root, sweep
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +101,13 @@ def test_a_root_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     scratch_root().mkdir()
     with pytest.raises(ConfigurationError, match="somebody else"):
         make_scratch("sort")
+
+
+def test_a_folder_made_again_after_it_was_swept_goes_too(tmp_path: Path) -> None:
+    living = make_scratch("ray", temp=tmp_path)
+    (living / "kept").write_bytes(b"x")
+    ghost = scratch_root(tmp_path) / "ray-0badcafe"
+    (ghost / "r" / "logs").mkdir(parents=True)
+    sweep(scratch_root(tmp_path))
+    assert not ghost.exists()
+    assert (living / "kept").exists()
