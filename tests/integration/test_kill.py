@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -35,38 +36,60 @@ def undisturbed(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
     return source, files(folder / "reference")
 
 
-def victims(driver: psutil.Process, what: str) -> list[psutil.Process]:
-    """Live processes of one kind below ``driver``."""
-    if what == "driver":
-        return [driver]
-    found = []
-    for child in driver.children(recursive=True):
-        try:
-            title = " ".join(child.cmdline())
-        except psutil.Error:
-            continue
-        # a worker that is busy with one of our stages, not one that idles
-        busy = {"actor": "ray::MapWorker", "worker": "ray::MapBatches"}[what]
-        if title.startswith(busy):
-            found.append(child)
-    return found
+BUSY = {"actor": "ray::MapWorker", "worker": "ray::MapBatches"}
+"""How the title of a process begins that works on one of our stages just now; others idle."""
+
+ATTEMPTS = 5
+"""Runs a round may take until one of its kind was hit: a CPU step is busy for moments only."""
 
 
-def kill_one(driver: subprocess.Popen[str], what: str, rng: random.Random, output: Path) -> bool:
+def kill_busy(driver: subprocess.Popen[str], what: str, rng: random.Random, output: Path) -> bool:
     """Wait for a random moment, then SIGKILL one process of the kind; False if none was left."""
-    target = rng.randrange(0, 38)
+    target = rng.randrange(0, 30)
+    pause = rng.uniform(0, 0.5)
     deadline = time.monotonic() + 180
     root = psutil.Process(driver.pid)
+    family: list[psutil.Process] = []
+    looked = 0.0
     while driver.poll() is None and time.monotonic() < deadline:
-        published = sum(1 for path in output.rglob("*.jpg")) if output.exists() else 0
-        if published >= target:
-            time.sleep(rng.uniform(0, 0.5))
-            candidates = victims(root, what)
-            if candidates:
+        published = sum(1 for _ in output.rglob("*.jpg")) if output.exists() else 0
+        if published < target:
+            time.sleep(0.02)
+            continue
+        if pause:
+            time.sleep(pause)
+            pause = 0.0
+        if time.monotonic() - looked > 0.5:
+            family, looked = root.children(recursive=True), time.monotonic()
+        candidates = [root] if what == "driver" else [one for one in family if is_busy(one, what)]
+        if candidates:
+            with suppress(ProcessLookupError):
                 os.kill(rng.choice(candidates).pid, signal.SIGKILL)
                 return True
-        time.sleep(0.02)
+        time.sleep(0.001)
     return False
+
+
+def is_busy(process: psutil.Process, what: str) -> bool:
+    """Whether a process works on a stage of this kind at this moment."""
+    try:
+        return " ".join(process.cmdline()).startswith(BUSY[what])
+    except psutil.Error:
+        return False
+
+
+def disturb(what: str, rng: random.Random, source: Path, output: Path) -> bool:
+    """One run with one kill, waited for to its end; False if it ended before anything was hit."""
+    driver = subprocess.Popen(
+        [*command(), "run", str(source), str(output), *JOB],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    hit = kill_busy(driver, what, rng, output)
+    driver.wait(timeout=300)
+    return hit
 
 
 def one_round(seed: int, undisturbed: tuple[Path, dict[str, bytes]], folder: Path) -> str:
@@ -75,26 +98,22 @@ def one_round(seed: int, undisturbed: tuple[Path, dict[str, bytes]], folder: Pat
     rng = random.Random(seed)
     what = ("worker", "actor", "driver")[seed % 3]
     output = folder / f"out-{seed}"
-    driver = subprocess.Popen(
-        [*command(), "run", str(source), str(output), *JOB],
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    hit = kill_one(driver, what, rng, output)
-    driver.wait(timeout=300)
-    killed = what if hit else "nothing"
+    for _ in range(ATTEMPTS):
+        if disturb(what, rng, source, output):
+            break
+        shutil.rmtree(output)
+    else:
+        pytest.fail(f"seed {seed}: no {what} could be killed in {ATTEMPTS} runs")
     check_no_leak(source, output, reference)
     done = streetblur("run", source, output, *JOB, "--allow-empty")
-    assert done.returncode == 3, f"seed {seed}, killed {killed}: {done.stderr[-2000:]}"
-    assert files(output) == reference, f"seed {seed}, killed {killed}"
+    assert done.returncode == 3, f"seed {seed}, killed {what}: {done.stderr[-2000:]}"
+    assert files(output) == reference, f"seed {seed}, killed {what}"
     checked = streetblur("verify", output, "--json")
     report = json.loads(checked.stdout)
     assert report["complete"], f"seed {seed}: {report}"
     assert report["tally"]["rows"] == report["images"] == len(reference) + 1
     shutil.rmtree(output)
-    return killed
+    return what
 
 
 def check_no_leak(source: Path, output: Path, reference: dict[str, bytes]) -> None:
@@ -107,11 +126,10 @@ def check_no_leak(source: Path, output: Path, reference: dict[str, bytes]) -> No
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_killed_and_run_again_gives_the_same_bucket(seed, undisturbed, tmp_path):
-    assert one_round(seed, undisturbed, tmp_path) != "nothing"
+    one_round(seed, undisturbed, tmp_path)
 
 
 @pytest.mark.nightly
 def test_twenty_rounds(undisturbed, tmp_path):
     killed = [one_round(seed, undisturbed, tmp_path) for seed in range(100, 120)]
     print("killed:", killed)
-    assert killed.count("nothing") <= 2
