@@ -105,6 +105,7 @@ def set_context(*, tolerate_lost_blocks: bool) -> None:
     context.enable_operator_progress_bars = False
     context.print_on_execution_start = False
     context.max_errored_blocks = -1 if tolerate_lost_blocks else 0
+    context.memory_usage_poll_interval_s = None  # a thread a task, for a figure nobody reads
     context.execution_options.preserve_order = False
     context.execution_options.resource_limits = ExecutionResources.inf()
 

@@ -48,6 +48,8 @@ def connect(workers: int, address: str | None) -> bool:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         return False
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the driver shows our lines only
+    # Ray ends workers that idle for a second, also between two blocks; a new one imports anew.
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(1000 * _A_YEAR_S))
     # What is left in this process of a cluster whose GCS died would end the process by then.
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(_A_YEAR_S))
     on_terminate = signal.getsignal(signal.SIGTERM)

@@ -3,28 +3,31 @@
 ``python -m evaluation.benchmarks.engine_overhead [--repeats N] [--data DIR]``
 
 Both sides run in child processes of their own, interleaved; each counts the user and system CPU
-seconds of its whole process tree (workers, raylet and GCS included): once over all images, with
-the start of the workers, and once from the 200th image on, which is what one more image costs.
-Medians of the repeats are compared.
+seconds of its whole process tree (workers, raylet and GCS included). Each side does the pictures
+once and, in another process, twice over (hard links), in one wave: what the second run costs more
+is the cost of the pictures alone, without the start of any process and whatever is in flight at any
+moment. Medians of the repeats are compared, with the start and without.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import platform
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
 
+from evaluation.benchmarks.children import Report, measure
 from pipeline.engine import Engine, LocalEngine, OutcomeDict
 from pipeline.graph import RayEngine
 from pipeline.job import load_spec
@@ -51,41 +54,33 @@ def tree_cpu_seconds(root: psutil.Process, memory: dict[int, float]) -> float:
     return sum(memory.values())
 
 
-WARM_UP = 200
-"""Images after which every process is up; what follows is the cost of one more image."""
-
 SAMPLE_S = 5.0
 """Walking a process tree costs CPU itself; processes live longer than this."""
 
 
 class Metered:
-    """An engine that notes the CPU seconds of the process tree when images start and end."""
+    """An engine that notes the CPU seconds of the process tree, its own making included."""
 
-    def __init__(self, engine: Engine, report: dict[str, float]) -> None:
-        self._engine = engine
+    def __init__(self, make: Callable[[], Engine], report: Report) -> None:
         self._report = report
         self._memory: dict[int, float] = {}
+        self._before = tree_cpu_seconds(psutil.Process(), self._memory)
+        self._engine = make()
 
     def run(self, items: Iterable[WorkItem], *, searching: bool = False) -> Iterator[OutcomeDict]:
         """As the engine inside."""
         root = psutil.Process()
-        before = tree_cpu_seconds(root, self._memory)
-        rows: list[OutcomeDict] = []
-        warm = before
+        images = 0
         last = time.monotonic()
         for row in self._engine.run(items, searching=searching):
-            rows.append(row)
-            if len(rows) == WARM_UP:
-                warm = tree_cpu_seconds(root, self._memory)
+            images += 1
             if time.monotonic() - last > SAMPLE_S:
                 last = time.monotonic()
                 tree_cpu_seconds(root, self._memory)
             yield row
         after = tree_cpu_seconds(root, self._memory)
-        self._report["images"] = len(rows)
-        self._report["image_cpu_s"] = after - before
-        self._report["steady_images"] = len(rows) - WARM_UP
-        self._report["steady_cpu_s"] = after - warm
+        self._report["images"] = images
+        self._report["cpu_s"] = after - self._before
 
     def close(self) -> None:
         """As the engine inside."""
@@ -95,13 +90,13 @@ class Metered:
 def one_side(name: str, source: str, pipe: Connection) -> None:
     """Run the job with one engine and send what it cost."""
     install_secret(fresh_secret())
-    report: dict[str, float] = {}
+    report: Report = {}
 
     def factory(config: StageConfig) -> Engine:
         if name == "loop":
-            return Metered(LocalEngine(config), report)
-        engine = RayEngine(config, workers=1, address=None, stall_timeout_s=900)
-        return Metered(engine, report)
+            return Metered(lambda: LocalEngine(config), report)
+        ray = partial(RayEngine, workers=1, address=None, stall_timeout_s=900)
+        return Metered(lambda: ray(config), report)
 
     with tempfile.TemporaryDirectory() as output:
         spec = load_spec(None, input=source, output=output, job="bench", allow_empty=True)
@@ -109,16 +104,29 @@ def one_side(name: str, source: str, pipe: Connection) -> None:
     pipe.send(report)
 
 
-def measure(name: str, source: str) -> dict[str, float]:
-    """One measurement in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=one_side, args=(name, source, theirs))
-    process.start()
-    theirs.close()
-    report: dict[str, float] = ours.recv()
-    process.join()
-    return report
+def twice_over(source: Path, folder: Path) -> None:
+    """Fill ``folder`` with two copies of the pictures of ``source``, as hard links if they can."""
+    for path in sorted(source.rglob("*")):
+        for copy in ("first", "second"):
+            target = folder / copy / path.relative_to(source)
+            if path.is_dir() or path.suffix == ".json":
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.hardlink_to(path)
+            except OSError:
+                shutil.copy(path, target)
+
+
+def figures_of(once: list[Report], twice: list[Report]) -> dict[str, float]:
+    """Medians of one side: milliseconds an image with the start and without, seconds of start."""
+    alone = statistics.median(
+        1000 * (b["cpu_s"] - a["cpu_s"]) / (b["images"] - a["images"])
+        for a, b in zip(once, twice, strict=True)
+    )
+    with_start = statistics.median(1000 * one["cpu_s"] / one["images"] for one in once)
+    start_s = (with_start - alone) * once[0]["images"] / 1000
+    return {"ms": alone, "ms_with_start": with_start, "start_s": start_s}
 
 
 def main() -> None:
@@ -128,27 +136,27 @@ def main() -> None:
     parser.add_argument("--data", default=os.environ.get("STREETBLUR_DATA", "../shared/data"))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    source = str(Path(arguments.data) / "dev")
-    runs: dict[str, list[dict[str, float]]] = {"loop": [], "ray": []}
-    for _ in range(arguments.repeats):
-        for name, found in runs.items():
-            found.append(measure(name, source))
-            print(name, json.dumps(found[-1]), flush=True)
-    figures: dict[str, float] = {}
-    for name, found in runs.items():
-        for part, count in (("image_cpu_s", "images"), ("steady_cpu_s", "steady_images")):
-            figures[f"{name}_{part}"] = statistics.median(
-                1000 * one[part] / one[count] for one in found
-            )
+    source = Path(arguments.data) / "dev"
+    runs: dict[tuple[str, str], list[Report]] = {
+        (length, name): [] for length in ("once", "twice") for name in ("loop", "ray")
+    }
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        twice_over(source, Path(folder))
+        lengths = {"once": str(source), "twice": folder}
+        for _ in range(arguments.repeats):
+            for (length, name), found in runs.items():
+                found.append(measure(one_side, name, lengths[length]))
+                print(length, name, json.dumps(found[-1]), flush=True)
+    loop, through_ray = (
+        figures_of(runs["once", name], runs["twice", name]) for name in ("loop", "ray")
+    )
     result = {
-        "images": int(runs["ray"][0]["images"]),
+        "images": int(runs["once", "ray"][0]["images"]),
         "repeats": arguments.repeats,
-        "loop_cpu_ms_per_image": round(figures["loop_steady_cpu_s"], 1),
-        "ray_cpu_ms_per_image": round(figures["ray_steady_cpu_s"], 1),
-        "ratio": round(figures["ray_steady_cpu_s"] / figures["loop_steady_cpu_s"], 3),
-        "loop_cpu_ms_per_image_with_start": round(figures["loop_image_cpu_s"], 1),
-        "ray_cpu_ms_per_image_with_start": round(figures["ray_image_cpu_s"], 1),
-        "ratio_with_start": round(figures["ray_image_cpu_s"] / figures["loop_image_cpu_s"], 3),
+        "ratio": round(through_ray["ms"] / loop["ms"], 3),
+        "ratio_with_start": round(through_ray["ms_with_start"] / loop["ms_with_start"], 3),
+        "loop": {name: round(value, 1) for name, value in loop.items()},
+        "ray": {name: round(value, 1) for name, value in through_ray.items()},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {name: version(name) for name in ("ray", "onnxruntime", "numpy")},
     }

@@ -9,6 +9,7 @@ from typing import Any
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from serving.allocator import keep_freed_memory
 from serving.backends.protocol import Tensors
 from serving.contracts import CONTRACTS, ModelContract
 from serving.errors import InferenceError, InvalidInput, ModelCorrupt, ModelMissing
@@ -22,6 +23,8 @@ class LocalBackend:
     One thread a session by default: a worker actor owns one core, and a fixed thread count keeps
     results equal to the bit.
 
+    From the first backend on, the process keeps memory it frees, see ``allocator``.
+
     Args:
         location: model repository, see ``registry.find_repository``.
         threads: ONNX Runtime's ``intra_op_num_threads``, at least 1.
@@ -30,6 +33,7 @@ class LocalBackend:
     def __init__(self, location: str | Path | None = None, *, threads: int = 1) -> None:
         if threads < 1:
             raise InvalidInput(f"threads is {threads}, must be at least 1", where="LocalBackend")
+        keep_freed_memory()
         self.repository = find_repository(location)
         self._threads = threads
         self._sessions: dict[tuple[str, int], ort.InferenceSession] = {}
