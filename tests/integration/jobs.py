@@ -121,6 +121,12 @@ def pictures(folder: Path, count: int, *, size: tuple[int, int] = (96, 64), seed
         Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(path, quality=90)
 
 
+def altered(data: bytes) -> bytes:
+    """Another JPEG of the same size: the minor version of its JFIF header differs."""
+    at = data.index(b"JFIF\0") + 6
+    return data[:at] + bytes([data[at] ^ 3]) + data[at + 1 :]
+
+
 def data_root() -> Path:
     """The folder of annotated pictures (it may not exist)."""
     return Path(os.environ.get("STREETBLUR_DATA", "../shared/data")).resolve()

@@ -12,7 +12,7 @@ from pipeline.records import kept_boxes
 from pipeline.result import Exit
 from pipeline.status import find_outcome, job_status
 from serving.errors import InsaneOutput
-from tests.integration.jobs import MODELS, SECRET, files, pictures, run_stubbed
+from tests.integration.jobs import MODELS, SECRET, altered, files, pictures, run_stubbed
 
 pytestmark = pytest.mark.usefixtures("secret")
 PICTURES = 12
@@ -55,6 +55,15 @@ def test_a_replaced_source_makes_exactly_that_image_due(source, output):
     assert {key for key in first if first[key] != second[key]} == {"d1/0001.jpg"}
     assert result.revision.changed == 1
     assert result.exit_code is Exit.COMPLETE
+
+
+def test_a_source_replaced_by_another_of_the_same_size_is_due(source, output):
+    run_stubbed(source, output)
+    path = source / "d1" / "0001.jpg"
+    path.write_bytes(altered(path.read_bytes()))
+    result, recorder = run_stubbed(source, output)
+    assert [row["key"] for row in recorder.rows] == ["d1/0001.jpg"]
+    assert result.revision.changed == 1
 
 
 def test_added_and_vanished_sources(source, output):

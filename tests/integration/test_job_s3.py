@@ -9,7 +9,7 @@ from pipeline.lease import acquire
 from pipeline.result import Exit
 from pipeline.storage import StorageSettings, open_store
 from tests.conftest import ANONYMOUS_BUCKET, create_bucket
-from tests.integration.jobs import SECRET, files, pictures, run_stubbed
+from tests.integration.jobs import SECRET, altered, files, pictures, run_stubbed
 
 pytestmark = pytest.mark.usefixtures("secret")
 
@@ -49,6 +49,15 @@ def test_bucket_to_bucket_with_odd_keys_and_resume(source, s3_bucket, settings, 
     source.put("d0/0000.jpg", source.get("d1/0001.jpg"))
     _, recorder = run(source, output, settings)
     assert [row["key"] for row in recorder.rows] == ["d0/0000.jpg"]
+
+
+def test_a_source_replaced_by_another_of_the_same_size_is_due(source, s3_bucket, settings):
+    output = f"s3://{s3_bucket}/blurred"
+    run(source, output, settings)
+    source.put("d1/0001.jpg", altered(source.get("d1/0001.jpg")))
+    result, recorder = run(source, output, settings)
+    assert [row["key"] for row in recorder.rows] == ["d1/0001.jpg"]
+    assert result.revision.changed == 1
 
 
 def test_a_folder_and_a_bucket_give_the_same_bytes(source, s3_bucket, settings, tmp_path):

@@ -16,7 +16,7 @@ from pipeline.result import Exit, exit_code
 from pipeline.storage import ObjectInfo, StorageSettings, open_store
 from pipeline.verify import SAMPLE, RowSet, verify
 from pipeline.workspace import open_workspace
-from tests.integration.jobs import files, pictures, run_stubbed
+from tests.integration.jobs import altered, files, pictures, run_stubbed
 
 pytestmark = pytest.mark.usefixtures("secret")
 
@@ -131,6 +131,27 @@ def test_removing_the_object_resolves_a_stale_output_too(source, output):
     (output / "d0" / "0000.jpg").unlink()
     result, code = checked(output)
     assert (result.stale.count, code) == (0, Exit.QUARANTINED)
+
+
+def test_an_output_replaced_by_other_bytes_of_the_same_size_is_found(source, output):
+    run_stubbed(source, output)
+    path = output / "d0" / "0000.jpg"
+    path.write_bytes(altered(path.read_bytes()))
+    result, code = checked(output)
+    assert (result.altered.sample, code) == (["d0/0000.jpg"], Exit.INCOMPLETE)
+
+
+@pytest.mark.parametrize("change", [altered, lambda data: data + b"more"])
+def test_other_bytes_under_the_key_of_an_orphan_are_nobodys(source, output, change):
+    run_stubbed(source, output)
+    (source / "d0" / "0000.jpg").unlink()
+    run_stubbed(source, output)
+    assert checked(output)[0].orphans.sample == ["d0/0000.jpg"]
+    path = output / "d0" / "0000.jpg"
+    path.write_bytes(change(path.read_bytes()))
+    result, code = checked(output)
+    assert (result.orphans.count, result.unaccounted.sample) == (0, ["d0/0000.jpg"])
+    assert code is Exit.INCOMPLETE
 
 
 def test_two_jobs_share_an_output(tmp_path, output):

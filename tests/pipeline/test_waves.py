@@ -1,4 +1,4 @@
-"""What a commit takes over from the one before."""
+"""What a commit takes over from the one before, and that none is made without the lease."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import shutil
 
 import pytest
 
+import pipeline.runner
 from pipeline.engine import LocalEngine
-from pipeline.errors import LedgerError
+from pipeline.errors import LeaseError, LedgerError
+from pipeline.lease_record import lease_key
 from pipeline.result import Exit
+from pipeline.storage_local import FolderStore
 from tests.integration.jobs import files, pictures, run_stubbed
 
 pytestmark = pytest.mark.usefixtures("secret")
@@ -31,3 +34,57 @@ def test_outcomes_that_vanish_during_a_run_are_no_part_of_a_commit(tmp_path):
     assert len(recorder.rows) == 4
     assert files(output) == first
     assert result.exit_code is Exit.COMPLETE
+
+
+@pytest.fixture
+def lease_goes(monkeypatch, output):
+    """Lets another run follow the one under way, and returns when that has noticed."""
+    held = []
+    acquire = pipeline.runner.acquire
+
+    def acquire_and_tell(*arguments, **options):
+        held.append(acquire(*arguments, **options))
+        return held[-1]
+
+    def go():
+        (lease,) = held
+        (output / lease_key(lease.epoch + 1)).write_text("the record of another run")
+        assert lease.lost.wait(60)
+
+    monkeypatch.setattr(pipeline.runner, "acquire", acquire_and_tell)
+    return go
+
+
+def records(output):
+    """Names of the outcomes and commits that the job has written."""
+    job = output / "_streetblur" / "test"
+    return [path.parent.parent.name for path in sorted(job.glob("[oc]*/*/*"))]
+
+
+def test_a_run_that_loses_its_lease_during_a_wave_records_nothing_more(source, output, lease_goes):
+    class Losing(LocalEngine):
+        def run(self, items, *, searching=False):
+            rows = list(super().run(items, searching=searching))
+            lease_goes()
+            yield from rows
+
+    with pytest.raises(LeaseError, match="another run has taken over"):
+        run_stubbed(source, output, engine_factory=Losing, lease_ttl_s=5.0)
+    assert records(output) == []
+
+
+def test_a_run_that_loses_its_lease_while_it_commits_does_not_commit(
+    source, output, lease_goes, monkeypatch
+):
+    put = FolderStore.put
+
+    def put_and_lose(store, key, data, **options):
+        done = put(store, key, data, **options)
+        if key.startswith("outcomes/"):
+            lease_goes()
+        return done
+
+    monkeypatch.setattr(FolderStore, "put", put_and_lose)
+    with pytest.raises(LeaseError, match="another run has taken over"):
+        run_stubbed(source, output, lease_ttl_s=5.0)
+    assert records(output) == ["outcomes"]
