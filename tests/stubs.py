@@ -57,6 +57,18 @@ class DeadlyDetector(CentreDetector):
         return super().detect(pixels)
 
 
+class UnluckyDetector(CentreDetector):
+    """Kills its process at the first picture, and at no other while the file STUB_DIED stands."""
+
+    def detect(self, pixels: np.ndarray) -> DetectionResult:
+        """Die once, then as the centre detector."""
+        died = Path(os.environ["STUB_DIED"])
+        if not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().detect(pixels)
+
+
 class BrokenDetector(CentreDetector):
     """Fails its canary."""
 
@@ -81,6 +93,10 @@ def counting(config):
 
 def deadly(config):
     return DeadlyDetector()
+
+
+def unlucky(config):
+    return UnluckyDetector()
 
 
 def broken(config):

@@ -235,6 +235,60 @@ def test_hanging_renewal_loses_the_lease_in_time(store: ObjectStore) -> None:
         lease.release()
 
 
+class Interrupted:
+    """A store that lets something happen after each call of one of its methods."""
+
+    def __init__(self, store: ObjectStore, method: str, happen: Callable[[], object]) -> None:
+        self._store = store
+        self._method = method
+        self._happen = happen
+
+    def __getattr__(self, name: str) -> object:
+        found = getattr(self._store, name)
+        if name != self._method:
+            return found
+
+        def call(*arguments: object, **options: object) -> object:
+            done = found(*arguments, **options)
+            self._happen()
+            return done
+
+        return call
+
+
+def test_renewals_count_from_when_they_were_asked_for(store: ObjectStore) -> None:
+    clock = FakeClock()
+    slow = Interrupted(store, "put", lambda: clock.pause(0.7))
+    with acquire(slow, "job", ttl_s=0.6, clock=clock) as lease:  # type: ignore[arg-type]
+        assert lease.lost.wait(10)
+        with pytest.raises(LeaseError, match=r"could not be renewed for 0.6 s"):
+            lease.check()
+
+
+def test_followed_holder_renews_no_more(store: ObjectStore) -> None:
+    followed = Interrupted(store, "create", lambda: hold(store, foreign(), epoch=2))
+    with acquire(followed, "late", ttl_s=1.5) as lease:  # type: ignore[arg-type]
+        assert lease.lost.wait(30)
+    record = read_record(store, 1)
+    assert record is not None
+    assert (record.heartbeat, record.released) == (0, False)
+
+
+def test_holder_followed_while_it_renews_sees_that_at_once(store: ObjectStore) -> None:
+    def follow() -> None:
+        hold(store, foreign(), epoch=2)
+        store_of_run.get = refuse  # type: ignore[attr-defined]  # no other renewal tells
+
+    def refuse(key: str, **_: object) -> bytes:
+        raise StorageError("the network is gone")
+
+    store_of_run = Interrupted(store, "put", follow)
+    with acquire(store_of_run, "late", ttl_s=1.5) as lease:  # type: ignore[arg-type]
+        assert lease.lost.wait(30)
+        with pytest.raises(LeaseError, match="another run has taken over"):
+            lease.check()
+
+
 def test_worker_of_a_followed_run_is_kept_out(store: ObjectStore) -> None:
     hold(store, foreign())
     guard = LeaseGuard(store, 1, max_age_s=0)

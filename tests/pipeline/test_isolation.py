@@ -1,0 +1,37 @@
+"""A picture that runs alone is judged by what it does, not by one death of its process."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.isolation import run_isolated
+from pipeline.result import Exit
+from tests.integration.jobs import files, run_stubbed
+
+pytestmark = pytest.mark.usefixtures("secret")
+PICTURES = 1
+
+
+class Isolated:
+    """An engine that runs each picture alone."""
+
+    def __init__(self, config):
+        self._config = config
+
+    def run(self, items, *, searching=False):
+        yield from run_isolated(items, self._config, 60.0)
+
+    def close(self):
+        pass
+
+
+def test_a_picture_whose_process_dies_once_and_then_works_is_published(
+    source, output, tmp_path, monkeypatch
+):
+    died = tmp_path / "died"
+    monkeypatch.setenv("STUB_DIED", str(died))
+    result, recorder = run_stubbed(source, output, detector="unlucky", engine_factory=Isolated)
+    assert died.exists()
+    assert [row["status"] for row in recorder.rows] == ["published"]
+    assert list(files(output)) == ["d0/0000.jpg"]
+    assert result.exit_code is Exit.COMPLETE
