@@ -7,6 +7,7 @@ import random
 import struct
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.containers import png
+from pipeline.containers import png, webp
+from pipeline.containers.ifd import Entry, write_directories
 from pipeline.decode import decode_stored, decode_upright
 from pipeline.encode import check_output, redact_image
 from pipeline.errors import ImageRefused
@@ -140,11 +142,59 @@ def test_data_hidden_behind_the_pixels_is_refused() -> None:
     assert reason_for(stuffed) == "corrupt"
 
 
-def test_limits_come_before_decoding() -> None:
+def _jpeg_bomb() -> bytes:
+    data = bytearray(KINDS["jpeg-420"](16, 16))
+    struct.pack_into(">HH", data, data.index(b"\xff\xc0") + 5, 30000, 30000)
+    return bytes(data)
+
+
+def _png_bomb() -> bytes:
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    bomb = png.join_chunks([(b"IHDR", header), (b"IDAT", b"x"), (b"IEND", b"")])
-    assert reason_for(bomb) == "too_many_pixels"
+    return png.join_chunks([(b"IHDR", header), (b"IDAT", b"x"), (b"IEND", b"")])
+
+
+def _webp_bomb(kind: bytes) -> bytes:
+    coded = b"\x2f" + struct.pack("<I", 16383 | 16383 << 14)
+    if kind == b"VP8 ":
+        coded = b"\x10\0\0\x9d\x01\x2a" + struct.pack("<HH", 16383, 16383)
+    return webp.join_chunks([(kind, coded)])
+
+
+def _tiff_bomb() -> bytes:
+    page = {tag: Entry(4, 1, struct.pack(">I", 60000)) for tag in (0x0100, 0x0101)}
+    page |= {tag: Entry(4, 1, struct.pack(">I", 8)) for tag in (0x0102, 0x0111, 0x0117)}
+    page[0x0106] = Entry(3, 1, struct.pack(">H", 1))
+    return write_directories(">", page, {})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _jpeg_bomb,
+        _png_bomb,
+        lambda: _webp_bomb(b"VP8 "),
+        lambda: _webp_bomb(b"VP8L"),
+        _tiff_bomb,
+    ],
+    ids=["jpeg", "png", "webp-lossy", "webp-lossless", "tiff"],
+)
+def test_a_bomb_is_refused_by_its_header(make: Callable[[], bytes]) -> None:
+    bomb = make()
+    with pytest.raises(ImageRefused) as caught:
+        inspect_image(bomb, LIMITS)
+    assert caught.value.reason == "too_many_pixels"
+    assert inspect_image(bomb, ImageLimits(max_pixels=2**40)).width >= 16383
+
+
+def test_files_beyond_the_limit_are_not_looked_into() -> None:
     assert reason_for(b"\xff\xd8\xff" * 40, ImageLimits(max_bytes=100)) == "too_large_bytes"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_held_against_the_limit_of_pixels(kind: str) -> None:
+    data = KINDS[kind](48, 40)
+    assert reason_for(data, ImageLimits(max_pixels=48 * 40 - 1)) == "too_many_pixels"
+    inspect_image(data, ImageLimits(max_pixels=48 * 40))
 
 
 def test_many_scans_are_refused() -> None:
