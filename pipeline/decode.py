@@ -21,6 +21,13 @@ from pipeline.orientation import to_stored, to_upright
 Pixels = NDArray[Any]
 Upright = NDArray[np.uint8]
 
+# Hot pixels of a sensor: brighter than all that belongs to the scene.
+HOT_SHARE = 1e-5
+# The rim of a mask in a photograph stays below this; a picture in the alpha channel is far above.
+MAX_ALPHA_DETAIL = 0.01
+# The darkest of every second picture of the development set has 53 / 255 there.
+DARK_LEVEL = 16 / 255
+
 # What Pillow, OpenCV and libjpeg raise on damaged files; each was met while fuzzing or is
 # documented for the plugin concerned.
 DECODER_ERRORS = (
@@ -64,7 +71,7 @@ def decode_stored(data: bytes, info: ImageInfo) -> Pixels:
 
 
 def decode_upright(data: bytes, info: ImageInfo) -> Upright:
-    """RGB pixels as displayed, [h, w, 3] uint8, C-contiguous: what the detectors see.
+    """RGB pixels as displayed, [h, w, 3] uint8, C-contiguous.
 
     Alpha is ignored: a face under transparent pixels is still in the file.
 
@@ -74,12 +81,29 @@ def decode_upright(data: bytes, info: ImageInfo) -> Upright:
     return upright_rgb(decode_stored(data, info), info)
 
 
-def upright_rgb(stored: Pixels, info: ImageInfo) -> Upright:
-    """Stored pixels (see :func:`decode_stored`) as upright RGB, [h, w, 3] uint8, C-contiguous."""
+def decode_to_judge(data: bytes, info: ImageInfo) -> Upright:
+    """As :func:`decode_upright`, for the detectors: what they would not see is refused.
+
+    Raises:
+        ImageRefused: ``truncated``, ``corrupt``, ``alpha_detail`` or ``too_dark``.
+    """
+    stored = decode_stored(data, info)
+    refuse_unseen(stored, info)
+    return upright_rgb(stored, info)
+
+
+def upright_rgb(stored: Pixels, info: ImageInfo, full: int | None = None) -> Upright:
+    """Stored pixels (see :func:`decode_stored`) as upright RGB, [h, w, 3] uint8, C-contiguous.
+
+    Args:
+        full: the grey level that becomes 255; by default :func:`full_level` of ``stored``.
+    """
     pixels = stored
     if pixels.dtype == np.uint16:
+        full = full_level(stored, info) if full is None else full
         # rounds to the nearest of 256 levels, without the wrap that adding half a level gives
-        pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        pixels = np.minimum((pixels.astype(np.uint32) * 255 + full // 2) // full, 255)
+        pixels = pixels.astype(np.uint8)
     if info.mode == "CMYK":
         pixels = _cmyk_to_rgb(pixels if info.inverted else 255 - pixels)
     elif info.mode in ("L", "LA"):
@@ -92,6 +116,51 @@ def _cmyk_to_rgb(inverted: Pixels) -> Pixels:
     """Plain conversion without profile of ``inverted`` CMYK (255 = no ink): colour x black."""
     product = inverted[:, :, :3].astype(np.uint16) * inverted[:, :, 3:]
     return ((product + 127) // 255).astype(np.uint8)
+
+
+def full_level(stored: Pixels, info: ImageInfo) -> int:
+    """The grey level that counts as full: 255 of 8 bits; of 16 bits as many as are in use.
+
+    Cameras write 10 or 12 bits into 16 as they are: taken for 16 bits they are black to the
+    detectors, but not to whoever stretches them. A few hot pixels do not count.
+    """
+    if stored.dtype == np.uint8:
+        return 255
+    colours = stored[..., :-1] if info.alpha else stored
+    above = np.cumsum(np.bincount(colours.reshape(-1), minlength=65536)[::-1])[::-1]
+    brightest = int(np.count_nonzero(above > HOT_SHARE * colours.size)) - 1
+    return int((1 << max(brightest.bit_length(), 8)) - 1)
+
+
+def refuse_unseen(stored: Pixels, info: ImageInfo) -> None:
+    """Refuse what a person could make out in a picture and the detectors could not.
+
+    Raises:
+        ImageRefused: ``alpha_detail``: the alpha channel is no plain mask and may hold a picture of
+            its own; ``too_dark``: nearly all of 16 bits is black beside a few bright pixels.
+    """
+    if info.alpha and (share := _alpha_detail(stored[..., -1])) > MAX_ALPHA_DETAIL:
+        raise ImageRefused(
+            "alpha_detail",
+            f"the alpha channel is no plain mask ({share:.0%} of it are edges) and may show faces",
+            fix="Flatten the picture, or give it a mask of even areas",
+        )
+    if stored.dtype == np.uint16 and stored.min() != stored.max():
+        colours = stored[..., :-1] if info.alpha else stored
+        level = float(np.percentile(colours, 99)) / full_level(stored, info)
+        if level < DARK_LEVEL:
+            raise ImageRefused(
+                "too_dark",
+                "99 % of the picture is nearly black in the range of its 16 bits",
+                fix="Convert it to the brightness at which it is to be seen",
+            )
+
+
+def _alpha_detail(alpha: Pixels) -> float:
+    """Share of the pairs of neighbours in ``alpha`` [h, w] that differ."""
+    below = np.count_nonzero(alpha[1:] != alpha[:-1])
+    beside = np.count_nonzero(alpha[:, 1:] != alpha[:, :-1])
+    return (below + beside) / (2 * alpha.size)
 
 
 def _decode_jpeg(data: bytes, info: ImageInfo) -> Pixels:

@@ -6,18 +6,19 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.containers import png, tiff, webp, webp_stream
-from pipeline.decode import Upright, decode_upright
+from pipeline.decode import Upright, decode_stored, full_level, upright_rgb
 from pipeline.embedded import find_pictures
 from pipeline.errors import ImageRefused, StreetblurError
 from pipeline.images import ImageFormat, ImageInfo, ImageLimits, inspect_image, sniff_format
 from pipeline.jpeg import rewrite, segments
-from pipeline.orientation import IntBox
+from pipeline.orientation import IntBox, to_upright
 from pipeline.policy import PrivacyPolicy, Style
 from pipeline.redaction import RedactionBox
 
@@ -79,12 +80,20 @@ def check_output(
         if not boxes and _same_coding(source, output, info.format):
             # the source was decoded strictly before detection: the same bytes decode again
             return
-        after = decode_upright(output, info)
+        stored = decode_stored(output, info)
     except ImageRefused as error:
         raise OutputRejected("undecodable", f"the output cannot be read: {error}") from error
-    if boxes:
-        before = decode_upright(source, source_info) if decoded is None else decoded
-        _check_obscured(before, after, boxes)
+    if not boxes:
+        return
+    full = None
+    if decoded is None or source_info.bit_depth > 8:
+        original = decode_stored(source, source_info)
+        # both on the scale of the source: noise may reach above it
+        full = full_level(original, source_info)
+        decoded = upright_rgb(original, source_info, full)
+    _check_obscured(decoded, upright_rgb(stored, info, full), boxes)
+    if info.alpha:
+        _check_alpha(to_upright(stored[..., -1], info.orientation), boxes)
 
 
 def _check_same(source: ImageInfo, output: ImageInfo) -> None:
@@ -126,6 +135,14 @@ def _check_obscured(before: Upright, after: Upright, boxes: Sequence[RedactionBo
                 raise OutputRejected(
                     "not_obscured", f"a {box.label} at {box.area} keeps its detail in the output"
                 )
+
+
+def _check_alpha(alpha: NDArray[Any], boxes: Sequence[RedactionBox]) -> None:
+    height, width = alpha.shape
+    for box in boxes:
+        part = alpha[max(box.y1, 0) : min(box.y2, height), max(box.x1, 0) : min(box.x2, width)]
+        if part.size and (part != part.flat[0]).any():
+            raise OutputRejected("not_obscured", f"alpha varies within a {box.label} at {box.area}")
 
 
 def _detail(pixels: Upright, window: int) -> NDArray[np.float32]:

@@ -99,8 +99,8 @@ def redact_pixels(
     strongest: a pixel under several boxes is blurred once, by the strongest, in any order of boxes.
 
     Args:
-        pixels: [h, w] or [h, w, c], uint8 or uint16. Colours under transparent alpha are redacted,
-            alpha itself is kept.
+        pixels: [h, w] or [h, w, c], uint8 or uint16. Colours under transparent alpha are redacted;
+            alpha becomes opaque in a box where it varies, since it can show what was there.
         boxes: in the coordinates of ``pixels``, that is, as stored.
         noise: keys the noise, together with each box's integers.
         alpha: whether the last channel is alpha; by default true for 2 and 4 channels.
@@ -116,6 +116,8 @@ def redact_pixels(
         inside = _clipped(box.area, width, height)
         if inside is not None:
             _paint(source[:, :, :colours], planes[:, :, :colours], inside, box, noise)
+            if alpha:
+                _level(source[:, :, -1], planes[:, :, -1], inside)
     return out
 
 
@@ -164,6 +166,14 @@ def _paint(source: Pixels, out: Pixels, inside: IntBox, box: RedactionBox, noise
             mixed = target[:, side] * (256 - weight) + layer[:, side] * weight
             target[:, side] = (mixed + 128) >> 8
         row += rows
+
+
+def _level(source: Pixels, out: Pixels, inside: IntBox) -> None:
+    """Make alpha ``out`` opaque in a box where its ``source`` is not the same all over."""
+    x1, y1, x2, y2 = inside
+    part = source[y1:y2, x1:x2]
+    if part.min() != part.max():
+        out[y1:y2, x1:x2] = np.iinfo(source.dtype).max
 
 
 def _distance(start: int, stop: int, inner_start: int, inner_stop: int) -> NDArray[np.float64]:

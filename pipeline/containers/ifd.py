@@ -31,8 +31,8 @@ class Entry:
     raw: bytes
 
     def integers(self, order: Order) -> tuple[int, ...]:
-        """The values of a BYTE, SHORT or LONG entry; empty for other types."""
-        letter = {1: "B", 3: "H", 4: "I", 13: "I"}.get(self.kind)
+        """The values of a whole-number entry; empty for other types."""
+        letter = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I"}.get(self.kind)
         return () if letter is None else struct.unpack(f"{order}{self.count}{letter}", self.raw)
 
 
@@ -63,25 +63,29 @@ def read_directory(
     offset: int,
     max_value: int | None = None,
     *,
-    strict: bool = False,
+    linked: bool = False,
+    lenient: bool = False,
 ) -> tuple[Directory, int]:
     """The directory at ``offset`` and the offset of the next one (0: none).
 
     Args:
         max_value: entries with longer values are left out unread.
-        strict: whether the offset of the next directory must be there.
+        linked: whether the offset of the next directory must be there.
+        lenient: whether what is damaged is left out and the rest read, as viewers do.
 
     Raises:
-        MalformedTags: the directory or a value lies outside ``data``.
+        MalformedTags: the directory lies outside ``data``; unless ``lenient``, any part of it.
     """
     if not 8 <= offset <= len(data) - 2:
         raise MalformedTags("a directory lies outside the data")
     count = struct.unpack_from(f"{order}H", data, offset)[0]
-    end = offset + 2 + 12 * count
-    if count > MAX_ENTRIES or end > len(data):
+    there = min((len(data) - offset - 2) // 12, MAX_ENTRIES)
+    if not lenient and count > there:
         raise MalformedTags("a directory is cut short or too long")
+    end = offset + 2 + 12 * count
+    last = offset + 2 + 12 * min(count, there)
     entries: Directory = {}
-    for at in range(offset + 2, end, 12):
+    for at in range(offset + 2, last, 12):
         tag, kind, number = struct.unpack_from(f"{order}HHI", data, at)
         if kind not in TYPE_BYTES:
             continue
@@ -90,9 +94,11 @@ def read_directory(
             continue
         start = at + 8 if size <= 4 else struct.unpack_from(f"{order}I", data, at + 8)[0]
         if start + size > len(data):
+            if lenient:
+                continue
             raise MalformedTags(f"the value of tag {tag:#06x} lies outside the data")
         entries.setdefault(tag, Entry(kind, number, data[start : start + size]))
-    if strict and end + 4 > len(data):
+    if linked and end + 4 > len(data):
         raise MalformedTags("the last directory is cut short")
     # EXIF writers often leave out the offset of the next directory at the very end
     following = struct.unpack_from(f"{order}I", data, end)[0] if end + 4 <= len(data) else 0

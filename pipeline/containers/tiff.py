@@ -74,7 +74,7 @@ def parse_tiff(data: bytes) -> TiffStructure:
             if offset in seen or len(pages) >= _MAX_PAGES:
                 raise ImageRefused("corrupt", "the TIFF's directories run in a circle")
             seen.add(offset)
-            page, offset = read_directory(data, order, offset, strict=True)
+            page, offset = read_directory(data, order, offset, linked=True)
             pages.append(page)
     except (MalformedTags, struct.error) as error:
         raise ImageRefused("truncated", f"the TIFF cannot be read ({error})") from error
@@ -204,6 +204,6 @@ def next_directory(block: bytes) -> int:
     """Offset of the directory behind the first one in a TIFF-structured block; 0 for none."""
     try:
         order, offset = read_header(block)
-        return read_directory(block, order, offset, 0)[1]
+        return read_directory(block, order, offset, 0, lenient=True)[1]
     except MalformedTags:
         return 0

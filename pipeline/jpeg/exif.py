@@ -79,12 +79,13 @@ _GPS_VERSION = 0x00
 
 @dataclass(frozen=True, slots=True)
 class Exif:
-    """The parts of an EXIF block that are ever looked at."""
+    """The parts of an EXIF block that are ever looked at; of a damaged one, what can be read."""
 
     order: Order
     main: Directory
     exif: Directory
     gps: Directory
+    damaged: bool = False
 
     @property
     def orientation(self) -> int:
@@ -100,30 +101,36 @@ EMPTY = Exif("<", {}, {}, {})
 def read_exif(block: bytes) -> Exif:
     """Parse a TIFF-structured EXIF ``block`` (without the ``Exif\\0\\0`` prefix).
 
-    Sub-directories that contradict themselves are left out.
+    Tags and sub-directories that contradict themselves are left out.
 
     Raises:
-        MalformedTags: the main directory cannot be read.
+        MalformedTags: there is no main directory.
     """
     order, offset = read_header(block)
-    main, _ = read_directory(block, order, offset, MAX_VALUE_BYTES)
-    return Exif(
-        order,
-        main,
-        _child(block, order, main, EXIF_POINTER),
-        _child(block, order, main, GPS_POINTER),
-    )
+    main, damaged = _read(block, order, offset)
+    children = [_child(block, order, main, pointer) for pointer in (EXIF_POINTER, GPS_POINTER)]
+    damaged = damaged or any(part for _, part in children)
+    return Exif(order, main, children[0][0], children[1][0], damaged)
 
 
-def _child(block: bytes, order: Order, main: Directory, pointer: int) -> Directory:
-    entry = main.get(pointer)
-    values = entry.integers(order) if entry else ()
-    if len(values) != 1:
-        return {}
+def _read(block: bytes, order: Order, offset: int) -> tuple[Directory, bool]:
+    """What can be read of a directory, and whether anything of it was damaged."""
     try:
-        return read_directory(block, order, values[0], MAX_VALUE_BYTES)[0]
+        return read_directory(block, order, offset, MAX_VALUE_BYTES)[0], False
     except MalformedTags:
-        return {}
+        # a lost orientation would show the picture turned, and hide its faces from the detectors
+        return read_directory(block, order, offset, MAX_VALUE_BYTES, lenient=True)[0], True
+
+
+def _child(block: bytes, order: Order, main: Directory, pointer: int) -> tuple[Directory, bool]:
+    entry = main.get(pointer)
+    if entry is None:
+        return {}, False
+    values = entry.integers(order)
+    try:
+        return _read(block, order, values[0]) if len(values) == 1 else ({}, True)
+    except MalformedTags:
+        return {}, True
 
 
 def kept_exif(exif: Exif, keep: Collection[MetadataItem]) -> Exif:

@@ -43,7 +43,7 @@ class CleanMetadata:
         exif: the tags that stay (TIFF writes them into its own directory).
         xmp: a fresh packet, or None.
         icc: the profile, or None.
-        notes: what was malformed and therefore dropped.
+        notes: what was malformed; the parts of it that could not be read are dropped.
     """
 
     exif: exif_tags.Exif
@@ -63,7 +63,9 @@ def clean(raw: RawMetadata, keep: Collection[MetadataItem]) -> CleanMetadata:
     exif = exif_tags.EMPTY
     if raw.exif is not None:
         try:
-            exif = exif_tags.kept_exif(exif_tags.read_exif(raw.exif), keep)
+            found = exif_tags.read_exif(raw.exif)
+            exif = exif_tags.kept_exif(found, keep)
+            notes += ["exif_malformed"] if found.damaged else []
         except MalformedTags:
             notes.append("exif_malformed")
     properties: dict[str, str] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from pipeline.decode import decode_upright
+from pipeline.decode import decode_to_judge
 from pipeline.errors import ImageRefused
 from pipeline.images import ImageLimits, inspect_image
 from pipeline.stages.envelope import Envelope
@@ -54,4 +54,5 @@ class Decode:
         if envelope.data is None:
             raise ImageRefused("empty", "nothing was fetched", where=envelope.item.key)
         info = inspect_image(envelope.data, self._limits)
-        return dataclasses.replace(envelope, info=info, pixels=decode_upright(envelope.data, info))
+        pixels = decode_to_judge(envelope.data, info)
+        return dataclasses.replace(envelope, info=info, pixels=pixels)

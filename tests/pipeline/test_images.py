@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline.containers import png, webp
 from pipeline.containers.ifd import Entry, write_directories
-from pipeline.decode import decode_stored, decode_upright
+from pipeline.decode import decode_stored, decode_to_judge, decode_upright, full_level
 from pipeline.encode import check_output, redact_image
 from pipeline.errors import ImageRefused
 from pipeline.images import CONTENT_TYPES, FORMAT_SUFFIXES, ImageLimits, inspect_image
@@ -88,6 +88,70 @@ def test_what_lies_under_transparency_is_seen() -> None:
         data = saved(pixels, file_format, **options)
         seen = decode_upright(data, inspect_image(data, LIMITS))
         assert np.array_equal(seen, pixels[:, :, :3])
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_fewer_bits_in_16_are_judged_as_bright_as_they_are(channels: int, bits: int) -> None:
+    shallow = textured(60, 40, channels)
+    if channels in (2, 4):
+        shallow[..., -1] = 255
+    pixels = shallow.astype(np.uint16) << (bits - 8)
+    if channels in (2, 4):
+        pixels[..., -1] = 65535
+    seen, expected = (
+        decode_to_judge(data, inspect_image(data, LIMITS))
+        for data in (png.encode_png(pixels), png.encode_png(shallow))
+    )
+    assert np.abs(seen.astype(int) - expected).max() <= 1
+
+
+def test_a_few_hot_pixels_do_not_darken_the_rest() -> None:
+    pixels = textured(700, 500, 1).astype(np.uint16) * 4
+    pixels[100, 100:103] = 65535
+    info = inspect_image(png.encode_png(pixels), LIMITS)
+    assert full_level(pixels, info) == 1023
+
+
+def test_a_picture_that_is_black_beside_a_bright_spot_is_refused() -> None:
+    pixels = textured(300, 200, 3).astype(np.uint16)
+    pixels[:12, :12] = 65535
+    data = png.encode_png(pixels)
+    with pytest.raises(ImageRefused) as caught:
+        decode_to_judge(data, inspect_image(data, LIMITS))
+    assert caught.value.reason == "too_dark"
+    pixels[:] = 0
+    data = png.encode_png(pixels)
+    assert not decode_to_judge(data, inspect_image(data, LIMITS)).any()
+
+
+def dotted(alpha: Any) -> Any:
+    return np.where(alpha > 127, 255, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("change", [lambda alpha: alpha, dotted])
+def test_a_picture_in_the_alpha_channel_is_refused(
+    change: Callable[[Any], Any], channels: int
+) -> None:
+    pixels = textured(120, 90, channels)
+    pixels[..., :-1] = 0
+    pixels[..., -1] = change(pixels[..., -1])
+    data = png.encode_png(pixels)
+    with pytest.raises(ImageRefused) as caught:
+        decode_to_judge(data, inspect_image(data, LIMITS))
+    assert caught.value.reason == "alpha_detail"
+
+
+@pytest.mark.parametrize("value", [0, 100, 255])
+def test_a_mask_or_an_even_alpha_channel_is_judged(value: int) -> None:
+    pixels = textured(600, 400, 4)
+    pixels[..., -1] = value
+    for rows in (0, 130):
+        pixels[:rows, 50:400, -1] = 255
+        data = png.encode_png(pixels)
+        seen = decode_to_judge(data, inspect_image(data, LIMITS))
+        assert np.array_equal(seen, pixels[..., :3])
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 from collections.abc import Callable
 
@@ -190,3 +191,51 @@ def test_directories_survive_a_round_trip() -> None:
 def test_pictures_are_found_anywhere(hidden: bytes) -> None:
     assert find_pictures(b"12345" + hidden + b"67890")
     assert not find_pictures(b"12345\xff\xd8\xff\xe0\x01\x0067890" + b"." * 400)
+
+
+def damaged(block: bytes, rng: random.Random) -> bytes:
+    data = bytearray(block)
+    how = rng.randrange(3)
+    if how == 0:
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+    elif how == 1:
+        del data[rng.randrange(8, len(data)) :]
+    else:
+        at = rng.randrange(8, 150)
+        data[at : at + 4] = rng.randbytes(4)
+    return bytes(data)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_damaged_block_turns_the_picture_as_viewers_do() -> None:
+    """An orientation that is lost shows the detectors the picture lying on its side."""
+    rng = random.Random(7)
+    turned = 0
+    for _ in range(4000):
+        block = damaged(camera_exif(rng.choice((3, 6, 8))), rng)
+        seen = Image.Exif()
+        try:
+            seen.load(b"Exif\0\0" + block)
+        except (SyntaxError, struct.error, OSError, ValueError, OverflowError, TypeError):
+            continue
+        expected = seen.get(0x0112)
+        if isinstance(expected, int) and 2 <= expected <= 8:
+            turned += 1
+            assert exif.read_exif(block).orientation == expected, block.hex()
+    assert turned > 2000
+
+
+def test_one_bad_tag_takes_nothing_else_with_it() -> None:
+    block = camera_exif(6)
+    at = block.index(struct.pack(">HH", 0x010F, 2)) + 8
+    bad = block[:at] + struct.pack(">I", 999_999) + block[at + 4 :]
+    plain = cleaned(LADEN["jpeg"](textured(60, 40)), keep=())
+    source = plain[:2] + segment(0xE1, b"Exif\0\0" + bad) + plain[2:]
+    info = inspect_image(source, ImageLimits())
+    assert info.orientation == 6
+    result = redact_image(source, info, [], noise=KEY, policy=policy())
+    assert "exif_malformed" in result.notes
+    output = Image.open(io.BytesIO(result.data)).getexif()
+    assert output[0x0112] == 6
+    assert output.get_ifd(0x8825)[2] == pytest.approx([above / below for above, below in LATITUDE])

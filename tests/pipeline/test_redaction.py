@@ -136,12 +136,24 @@ def test_solid_says_nothing_about_what_it_covers() -> None:
     assert np.array_equal(left, right)
 
 
-def test_alpha_stays_and_colours_under_it_are_redacted() -> None:
+def test_colours_under_transparent_alpha_are_redacted() -> None:
     before = textured(80, 80, 4)
-    before[:40, :, 3] = 0
+    before[:, :, 3] = 0
     after = redact_pixels(before, [box(10, 10, 70, 70)], KEY)
     assert np.array_equal(after[:, :, 3], before[:, :, 3])
-    assert detail_gain(before[:, :, 0], after[:, :, 0], (10, 10, 70, 40)) < 0.3
+    assert detail_gain(before[:, :, 0], after[:, :, 0], (10, 10, 70, 70)) < 0.3
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_alpha_shows_nothing_of_what_was_in_a_box(channels: int, depth: int) -> None:
+    before = textured(80, 80, channels, depth=depth)
+    after = redact_pixels(before, [box(10, 10, 70, 70)], KEY)
+    inside = after[10:70, 10:70, -1]
+    assert (inside == 2**depth - 1).all()
+    outside = np.ones((80, 80), bool)
+    outside[10:70, 10:70] = False
+    assert np.array_equal(after[outside, -1], before[outside, -1])
 
 
 def test_cmyk_has_no_alpha() -> None:
