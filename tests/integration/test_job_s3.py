@@ -8,7 +8,7 @@ from pipeline.errors import ConfigurationError, LeaseError
 from pipeline.lease import acquire
 from pipeline.result import Exit
 from pipeline.storage import StorageSettings, open_store
-from tests.conftest import ANONYMOUS_BUCKET, create_bucket
+from tests.conftest import ANONYMOUS_BUCKET, LISTED_BUCKET, create_bucket
 from tests.integration.jobs import SECRET, altered, files, pictures, run_stubbed
 
 pytestmark = pytest.mark.usefixtures("secret")
@@ -68,11 +68,12 @@ def test_a_folder_and_a_bucket_give_the_same_bytes(source, s3_bucket, settings, 
         assert store.get(key) == data
 
 
-def test_a_workspace_that_answers_strangers_is_refused(source, s3_server, settings):
+@pytest.mark.parametrize("bucket", [ANONYMOUS_BUCKET, LISTED_BUCKET])
+def test_a_workspace_that_answers_strangers_is_refused(source, s3_server, settings, bucket):
     ensure_buckets(s3_server)
     with pytest.raises(ConfigurationError, match="anonymous"):
-        run(source, f"s3://{ANONYMOUS_BUCKET}/blurred", settings)
-    store = open_store(f"s3://{ANONYMOUS_BUCKET}/blurred", settings=settings)
+        run(source, f"s3://{bucket}/blurred", settings)
+    store = open_store(f"s3://{bucket}/blurred", settings=settings)
     assert [item.key for item in store.list(exclude=("_streetblur/",))] == []
 
 
@@ -92,7 +93,7 @@ def test_a_workspace_of_its_own_keeps_records_out_of_a_public_output(source, s3_
 
 def ensure_buckets(server) -> None:
     """Create the shared buckets unless an earlier test has."""
-    for name in (PRIVATE, ANONYMOUS_BUCKET):
+    for name in (PRIVATE, ANONYMOUS_BUCKET, LISTED_BUCKET):
         create_bucket(server, name)
 
 

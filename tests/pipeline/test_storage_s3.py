@@ -23,7 +23,7 @@ from pipeline.storage import (
 )
 from pipeline.storage_s3 import S3Store
 from pipeline.storage_s3_listing import Page, list_parallel
-from tests.conftest import ANONYMOUS_BUCKET, create_bucket
+from tests.conftest import ANONYMOUS_BUCKET, LISTED_BUCKET, READABLE_BUCKET, create_bucket
 from tests.servers import SeaweedServer
 
 
@@ -76,6 +76,18 @@ def test_bucket_open_to_strangers_is_seen(
     assert public.answers_anonymous_reads("missing")
     public.put("there", b"")
     assert public.answers_anonymous_reads("there")
+
+
+@pytest.mark.parametrize("bucket", [READABLE_BUCKET, LISTED_BUCKET])
+def test_bucket_that_strangers_may_only_read_or_only_list_is_seen(
+    store: S3Store, s3_server: SeaweedServer, settings: StorageSettings, bucket: str
+) -> None:
+    create_bucket(s3_server, bucket)
+    half_open = open_store(f"s3://{bucket}/records", settings=settings)
+    half_open.put("there", b"")
+    assert half_open.answers_anonymous_reads("there")
+    store.put("there", b"")
+    assert not store.answers_anonymous_reads("there")
 
 
 def test_versioned_bucket_is_seen(store: S3Store) -> None:
