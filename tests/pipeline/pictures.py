@@ -200,6 +200,10 @@ def _long(value: int) -> Entry:
     return Entry(4, 1, struct.pack(">I", value))
 
 
+def _short(value: int) -> Entry:
+    return Entry(3, 1, struct.pack(">H", value))
+
+
 def camera_exif(orientation: int = 1) -> bytes:
     """EXIF as a street camera writes it, with everything that must go, and a thumbnail."""
     hidden = thumbnail()
@@ -208,6 +212,16 @@ def camera_exif(orientation: int = 1) -> bytes:
     size = len(_with_second_directory(block, len(main) + 2, {1: _long(0), 2: _long(0)}))
     second = {0x0201: _long(size), 0x0202: _long(len(hidden))}
     return _with_second_directory(block, len(main) + 2, second) + hidden
+
+
+def exif_with_raw_thumbnail() -> bytes:
+    """EXIF whose thumbnail is uncompressed, so that no signature of a picture gives it away."""
+    block = write_directories(">", {0x0110: text("EOS R5")}, {})
+    pixels = textured(16, 12, seed=9)
+    second = {0x0100: _long(16), 0x0101: _long(12), 0x0103: _short(1), 0x0106: _short(2)}
+    second |= {0x0115: _short(3), 0x0117: _long(pixels.nbytes)}
+    size = len(_with_second_directory(block, 1, {**second, 0x0111: _long(0)}))
+    return _with_second_directory(block, 1, {**second, 0x0111: _long(size)}) + pixels.tobytes()
 
 
 XMP = b"""<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.containers import png
 from pipeline.decode import decode_stored, decode_upright
 from pipeline.encode import OutputRejected, check_output, redact_image, stored_boxes
 from pipeline.images import ImageInfo, ImageLimits, inspect_image
 from pipeline.jpeg.segments import parse_jpeg, quantisation_tables
 from pipeline.noise import NoiseKey
+from pipeline.output_check import remaining_pictures
 from pipeline.redaction import RedactionBox
 from serving.geometry import Box
 from tests.pipeline.pictures import KINDS, LADEN, box, faces, policy, saved, segment, textured
@@ -148,6 +151,39 @@ def test_an_output_that_is_wrong_is_rejected() -> None:
     turned[0x0112] = 6
     tagged = good[:2] + segment(0xE1, turned.tobytes()) + good[2:]
     assert rejection(source, tagged, boxes) == "orientation_changed"
+
+
+def _cut_jpeg(data: bytes) -> bytes:
+    return data[: len(data) // 2] + b"\xff\xd9"
+
+
+def _cut_png(data: bytes) -> bytes:
+    chunks = png.parse_png(data).chunks
+    return png.join_chunks((kind, part[:-40] if kind == b"IDAT" else part) for kind, part in chunks)
+
+
+def _spoilt_tiff(data: bytes) -> bytes:
+    return data[:-400] + b"\xff" * 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoil"),
+    [
+        ("jpeg-420", _cut_jpeg),
+        ("png-rgb", _cut_png),
+        ("tiff-lzw", _spoilt_tiff),
+    ],
+)
+def test_an_output_without_boxes_is_rejected_if_it_does_not_decode(
+    kind: str, spoil: Callable[[bytes], bytes]
+) -> None:
+    source = KINDS[kind](97, 61)
+    good = redacted(source, [])
+    check_output(source, inspect(source), good, [], POLICY)
+    broken = spoil(good)
+    inspect(broken)  # its structure says nothing
+    assert remaining_pictures(broken) == []
+    assert rejection(source, broken, []) == "undecodable"
 
 
 def test_an_ellipse_is_rejected() -> None:

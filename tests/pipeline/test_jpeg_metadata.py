@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.containers import ifd
+from pipeline.containers import ifd, png, webp
 from pipeline.embedded import find_pictures
 from pipeline.encode import OutputRejected, check_output, redact_image
 from pipeline.images import ImageFormat, ImageLimits, inspect_image, raw_metadata
@@ -25,6 +25,7 @@ from tests.pipeline.pictures import (
     XMP,
     box,
     camera_exif,
+    exif_with_raw_thumbnail,
     policy,
     ratio,
     segment,
@@ -67,6 +68,33 @@ def test_the_thumbnail_test_catches_a_copied_exif_block() -> None:
     with pytest.raises(OutputRejected) as caught:
         check_output(source, info, copied, [], policy())
     assert caught.value.reason == "embedded_picture"
+
+
+def with_exif(data: bytes, file_format: str, block: bytes) -> bytes:
+    """``data``, a file without metadata, with ``block`` as its EXIF."""
+    if file_format == "jpeg":
+        return data[:2] + segment(0xE1, b"Exif\0\0" + block) + data[2:]
+    if file_format == "png":
+        chunks = png.parse_png(data).chunks
+        return png.join_chunks([chunks[0], (b"eXIf", block), *chunks[1:]])
+    chunks = webp.parse_webp(data).chunks
+    return webp.join_chunks([*chunks, (b"EXIF", block)])
+
+
+@pytest.mark.parametrize("redacted", [False, True])
+@pytest.mark.parametrize("file_format", ["jpeg", "png", "webp"])
+def test_an_uncompressed_thumbnail_is_found(file_format: str, redacted: bool) -> None:
+    source = LADEN[file_format](textured(120, 90))
+    plain = cleaned(source, keep=(), redacted=redacted)
+    assert find_pictures(exif_with_raw_thumbnail()) == []
+    output = with_exif(plain, file_format, exif_with_raw_thumbnail())
+    info = inspect_image(source, ImageLimits())
+    with pytest.raises(OutputRejected, match="thumbnail directory in EXIF") as caught:
+        check_output(source, info, output, [], policy())
+    assert caught.value.reason == "embedded_picture"
+    kept = exif.write_exif(exif.read_exif(exif_with_raw_thumbnail()))
+    assert kept is not None
+    check_output(source, info, with_exif(plain, file_format, kept), [], policy())
 
 
 @pytest.mark.parametrize("redacted", [False, True])
@@ -169,6 +197,31 @@ def test_a_picture_smuggled_in_an_allowed_tag_is_dropped() -> None:
     profile[:4] = struct.pack(">I", len(profile))
     assert not icc.is_profile(bytes(profile))
     assert icc.is_profile(srgb_profile())
+
+
+@pytest.mark.parametrize(
+    ("pointer", "tag", "one", "most"),
+    [
+        (None, 0x010F, ifd.Entry(2, 1, b"a"), 64),
+        (None, 0x0132, ifd.Entry(2, 1, b"2"), 20),
+        (None, 0x0128, ifd.Entry(3, 1, b"\0\2"), 1),
+        (0x8769, 0x9000, ifd.Entry(7, 1, b"2"), 4),
+        (0x8769, 0xA434, ifd.Entry(2, 1, b"a"), 64),
+        (0x8825, 0x02, ratio((48, 1)), 3),
+        (0x8825, 0x1D, ifd.Entry(2, 1, b"2"), 11),
+    ],
+)
+def test_a_tag_with_more_values_than_it_should_have_or_none_is_dropped(
+    pointer: int | None, tag: int, one: ifd.Entry, most: int
+) -> None:
+    def kept(count: int) -> bool:
+        tags = {tag: ifd.Entry(one.kind, count, one.raw * count)}
+        main, children = (tags, {}) if pointer is None else ({}, {pointer: tags})
+        found = exif.read_exif(ifd.write_directories(">", main, children))
+        clean = exif.kept_exif(found, ["gps", "time", "camera"])
+        return any(tag in directory for directory in (clean.main, clean.exif, clean.gps))
+
+    assert [kept(count) for count in (0, 1, most, most + 1)] == [False, True, True, False]
 
 
 def test_xmp_keeps_no_long_or_unknown_values() -> None:
