@@ -170,7 +170,10 @@ class ObjectStore(Protocol):
         """Return the store rooted at ``prefix`` inside this one; connections are shared."""
 
     def answers_anonymous_reads(self, key: str) -> bool:
-        """Say whether somebody without credentials can get or list this key."""
+        """Say whether somebody without credentials can get or list this key.
+
+        In folders that is any other user of the machine.
+        """
 
     def versioned(self) -> bool:
         """Say whether replaced objects stay readable as old versions."""

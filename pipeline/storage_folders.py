@@ -23,13 +23,16 @@ _FOREIGN_LEFTOVER_S = 86_400.0  # no write takes a day: older files of other mac
 
 
 @contextlib.contextmanager
-def open_folder(root: Path, parts: Sequence[str], *, create: bool = False) -> Iterator[int]:
+def open_folder(
+    root: Path, parts: Sequence[str], *, create: bool = False, mode: int = 0o777
+) -> Iterator[int]:
     """Give a descriptor of the folder ``parts`` below ``root``.
 
     Args:
         root: may itself be a link; must exist.
         parts: folder names, none of them empty, '.' or '..'.
         create: make and sync missing folders, private from ``_streetblur`` on.
+        mode: of folders that are made, besides the umask.
 
     Raises:
         OSError: ``ELOOP`` for a link among the parts, ``ENOTDIR`` for a file.
@@ -41,7 +44,7 @@ def open_folder(root: Path, parts: Sequence[str], *, create: bool = False) -> It
             private = private or part == TMP_FOLDER[0]
             if create:
                 with contextlib.suppress(FileExistsError):
-                    os.mkdir(part, 0o700 if private else 0o777, dir_fd=fd)
+                    os.mkdir(part, 0o700 if private else mode, dir_fd=fd)
                     os.fsync(fd)
             child = open_child_folder(fd, part)
             os.close(fd)
@@ -49,6 +52,28 @@ def open_folder(root: Path, parts: Sequence[str], *, create: bool = False) -> It
         yield fd
     finally:
         os.close(fd)
+
+
+def lets_strangers_in(root: Path, parts: Sequence[str]) -> bool:
+    """Whether other users of this machine may read or enter every folder from ``root`` on.
+
+    A folder that anyone may write to guards nothing below it: another one can be put in the place
+    of what it holds. Groups are no strangers, and folders above ``root`` do not count: where the
+    same folder is mounted elsewhere, they are others. ``_streetblur`` counts by its own mode, for
+    who may write to an output may swap the pictures as well.
+
+    Raises:
+        OSError: as ``open_folder``.
+    """
+    for depth in range(len(parts) + 1):
+        with open_folder(root, parts[:depth]) as fd:
+            mode = os.fstat(fd).st_mode
+        below = parts[depth : depth + 1]
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and [*below] != [TMP_FOLDER[0]]:
+            return True
+        if not mode & (stat.S_IROTH | stat.S_IXOTH):
+            return False
+    return True
 
 
 def open_child_folder(fd: int, name: str) -> int:

@@ -32,6 +32,7 @@ from pipeline.storage_folders import (
     FILE_FLAGS,
     TMP_FOLDER,
     content_etag,
+    lets_strangers_in,
     open_folder,
     read_chunks,
     remove_leftovers,
@@ -133,8 +134,9 @@ class FolderStore:
         return FolderStore(self.root, self.prefix + _folder_key(prefix))
 
     def answers_anonymous_reads(self, key: str) -> bool:
-        """False: a folder answers nobody from outside."""
-        return False
+        """Say whether other users of this machine may read the folder ``key`` lies in."""
+        with self._told(key):
+            return lets_strangers_in(self.root, _parts(self.prefix + key)[:-1])
 
     def versioned(self) -> bool:
         """False: a folder keeps no old versions."""
@@ -143,10 +145,10 @@ class FolderStore:
     def ensure_root(self, *, create: bool = True, mode: int = 0o700) -> None:
         """Create the folder, or check that it is one, and remove what dead writers left."""
         folder = self.root / self.prefix
-        with self._told("", writing=True):
+        with self._told("", writing=create):
             if create:
                 self.root.mkdir(mode=mode, parents=True, exist_ok=True)
-                with open_folder(self.root, _parts(self.prefix), create=True):
+                with open_folder(self.root, _parts(self.prefix), create=True, mode=mode):
                     remove_leftovers(self.root)
                 if not os.access(folder, os.W_OK | os.X_OK):
                     raise PermissionError(errno.EACCES, "it cannot be written to")

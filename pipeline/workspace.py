@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.errors import ConfigurationError
 from pipeline.job import WORKSPACE_FOLDER, check_job_name
 from pipeline.ledger import Ledger
 from pipeline.storage import ObjectStore, StorageSettings, open_store
+from pipeline.storage_location import parse_location
 
 PROBE = "access-probe.txt"
 
@@ -36,16 +39,27 @@ class Workspace:
         """Refuse a workspace that anyone can read: records say where faces are.
 
         Raises:
-            ConfigurationError: an unsigned request was answered.
+            ConfigurationError: an unsigned request was answered, or other users of this machine
+                may enter the folder.
         """
         store = self.ledger.store
         store.put(PROBE, b"streetblur checks with this object that strangers cannot read here.\n")
         if store.answers_anonymous_reads(PROBE):
+            what, fix = _open_to_strangers(self.root)
             raise ConfigurationError(
-                "the workspace answers anonymous reads, and its records say where faces are",
+                f"{what}, and its records say where faces are",
                 where=store.uri,
-                fix="Take public access away, or put the workspace elsewhere with --workspace URI",
+                fix=f"{fix}, or put the workspace elsewhere with --workspace",
             )
+
+
+def _open_to_strangers(root: ObjectStore) -> tuple[str, str]:
+    """What is wrong with an open workspace, and how to close it."""
+    place = parse_location(root.uri)
+    if isinstance(place, Path):
+        fix = f"Keep them out with `chmod 700 {shlex.quote(str(place))}`"
+        return "other users of this machine can get into the workspace", fix
+    return "the workspace answers anonymous reads", "Take public access away"
 
 
 def open_workspace(

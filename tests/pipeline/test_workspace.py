@@ -1,0 +1,96 @@
+"""Records say where faces are: a workspace that strangers may read is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ConfigurationError
+from pipeline.result import Exit
+from pipeline.storage import StorageSettings, open_store
+from pipeline.storage_local import FolderStore
+from tests.integration.jobs import files, run_stubbed
+
+pytestmark = pytest.mark.usefixtures("secret")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    return tmp_path / "records"
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_workspace_that_is_made_is_closed(source: Path, output: Path, workspace: Path) -> None:
+    result, _ = run_stubbed(source, output, workspace=str(workspace))
+    assert result.exit_code is Exit.COMPLETE
+    assert (mode(workspace), mode(workspace / "test")) == (0o700, 0o700)
+
+
+def test_in_an_open_workspace_the_job_s_own_folder_is_closed(
+    source: Path, output: Path, workspace: Path
+) -> None:
+    workspace.mkdir()
+    workspace.chmod(0o755)
+    result, _ = run_stubbed(source, output, workspace=str(workspace))
+    assert result.exit_code is Exit.COMPLETE
+    assert (mode(workspace), mode(workspace / "test")) == (0o755, 0o700)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [(0o755, 0o755), (0o711, 0o711), (0o777, 0o700), (0o775, 0o705)],
+    ids=["readable", "enterable", "replaceable", "job readable"],
+)
+def test_a_workspace_open_to_other_users_is_refused_and_left_as_it_is(
+    source: Path, output: Path, workspace: Path, outer: int, inner: int
+) -> None:
+    (workspace / "test").mkdir(parents=True)
+    (workspace / "test").chmod(inner)
+    workspace.chmod(outer)
+    with pytest.raises(ConfigurationError, match=f"chmod 700 {workspace}"):
+        run_stubbed(source, output, workspace=str(workspace))
+    assert (mode(workspace), mode(workspace / "test")) == (outer, inner)
+    assert files(output) == {}
+
+
+@pytest.mark.parametrize("outer", [0o700, 0o770, 0o750])
+def test_a_workspace_closed_to_other_users_is_taken_whatever_lies_in_it(
+    source: Path, output: Path, workspace: Path, outer: int
+) -> None:
+    (workspace / "test").mkdir(parents=True)
+    (workspace / "test").chmod(0o755)
+    workspace.chmod(outer)
+    assert run_stubbed(source, output, workspace=str(workspace))[0].exit_code is Exit.COMPLETE
+
+
+@pytest.mark.parametrize("shared", [0o755, 0o777])
+def test_the_default_workspace_is_closed_in_any_output(
+    source: Path, output: Path, shared: int
+) -> None:
+    output.mkdir()
+    output.chmod(shared)
+    assert run_stubbed(source, output)[0].exit_code is Exit.COMPLETE
+    assert mode(output / "_streetblur") == 0o700
+
+
+def test_a_default_workspace_that_was_opened_is_refused(source: Path, output: Path) -> None:
+    run_stubbed(source, output)
+    for folder in (output / "_streetblur", output / "_streetblur" / "test"):
+        folder.chmod(0o755)
+    with pytest.raises(ConfigurationError, match=f"chmod 700 {output / '_streetblur'}"):
+        run_stubbed(source, output)
+
+
+def test_a_sticky_folder_guards_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine").chmod(0o700)
+    tmp_path.chmod(0o1777)
+    store = open_store(str(tmp_path), settings=StorageSettings())
+    assert isinstance(store, FolderStore)
+    assert store.answers_anonymous_reads("here")
+    assert not store.answers_anonymous_reads("mine/here")
+    assert not store.sub("mine").answers_anonymous_reads("here")
