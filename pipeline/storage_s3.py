@@ -156,10 +156,13 @@ class S3Store:
             client.close()
 
     def versioned(self) -> bool:
-        """Ask the bucket; needs the right ``s3:GetBucketVersioning``."""
+        """Ask the bucket; needs the right ``s3:GetBucketVersioning``.
+
+        A bucket whose versioning is suspended makes no new versions but keeps the old ones.
+        """
         with self._told(""):
             answer = self._client.get_bucket_versioning(Bucket=self.bucket)
-        return answer.get("Status") == "Enabled"
+        return answer.get("Status") in ("Enabled", "Suspended")
 
     def ensure_root(self, *, create: bool = True, mode: int = 0o700) -> None:
         """Check that the bucket exists and may be listed; buckets are never created."""

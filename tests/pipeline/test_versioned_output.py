@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.secret import VARIABLE
-from pipeline.storage import AccessDenied
+from pipeline.storage import AccessDenied, StorageSettings, open_store
 from pipeline.storage_local import FolderStore
+from pipeline.storage_s3 import S3Store
 from tests.integration.jobs import SECRET, pictures, run_stubbed
+from tests.servers import SeaweedServer
 
 KEEPS = "keeps versions: blurs of earlier runs stay readable"
 UNKNOWN = "cannot tell whether the output bucket keeps versions"
@@ -46,3 +48,19 @@ def test_a_versioned_output_is_warned_of(
         assert any(text in warning for warning in warnings)
     for text in unsaid:
         assert not any(text in warning for warning in warnings)
+
+
+def test_a_bucket_that_makes_no_more_versions_still_keeps_the_old_ones(
+    s3_server: SeaweedServer, s3_bucket: str
+) -> None:
+    settings = StorageSettings(endpoint_url=s3_server.endpoint_url, region="us-east-1")
+    store = open_store(f"s3://{s3_bucket}", settings=settings)
+    assert isinstance(store, S3Store)
+    client = store.connection.client
+    for status in ("Enabled", "Suspended"):
+        client.put_bucket_versioning(Bucket=s3_bucket, VersioningConfiguration={"Status": status})
+        store.put("a.jpg", status.encode())
+    assert client.get_bucket_versioning(Bucket=s3_bucket)["Status"] == "Suspended"
+    kept = client.list_object_versions(Bucket=s3_bucket, Prefix="a.jpg")["Versions"]
+    assert len(kept) == 2
+    assert store.versioned()
