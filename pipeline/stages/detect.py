@@ -58,7 +58,7 @@ class Detect:
                 "detector_overflow",
                 f"more objects than the model can report ({', '.join(full)})",
                 where=envelope.item.key,
-                fix="Cut the picture into parts, or name its boxes with --overrides",
+                fix="Cut the picture into parts",
             )
         return dataclasses.replace(
             envelope,

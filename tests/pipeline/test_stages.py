@@ -132,6 +132,8 @@ def test_a_full_answer_of_a_model_quarantines_the_image(source: ObjectStore, fla
     ended = guarded("detect", Detect(Scripted(full)), envelope)
     outcome = outcome_of(ended, policy_digest="", models="")
     assert (outcome.status, outcome.reason) == ("quarantined", "detector_overflow")
+    assert "Cut the picture into parts" in outcome.message
+    assert "overrides" not in outcome.message  # they are looked at after this refusal
     assert ended.candidates is None
 
 
