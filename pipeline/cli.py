@@ -6,10 +6,13 @@ Exit codes: 0 complete; 1 error; 2 usage or wrong settings; 3 finished with quar
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
+import traceback
 from dataclasses import asdict
 from importlib.metadata import entry_points, version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -34,6 +37,7 @@ from serving.errors import ServingError
 
 COMMAND_GROUP = "streetblur.commands"
 errors = Console(stderr=True, highlight=False)
+log = logging.getLogger(__name__)
 
 
 class LazyGroup(TyperGroup):
@@ -143,13 +147,18 @@ def rerun(
     log_format: LogOption = "auto",
     verbose: Verbose = False,
 ) -> None:
-    """Do again what failed, what was quarantined, or one shard; without a flag, all that is due."""
+    """Do again what failed, what was quarantined, or one shard; without a flag, all that is due.
+
+    Limits and workers are not kept with the job: give the job file that it was run with, if any.
+    """
     from pipeline import operations
 
     configure_logging(log_format, verbose=verbose)
     choice = operations.choice_of(failed=failed, quarantined=quarantined, shard=shard)
     access = operations.access_of(**asdict(place))
-    spec = operations.spec_of_job(access, policy=policy, **asdict(execution))
+    spec = operations.spec_of_job(
+        access, job_file=place.job_file, policy=policy, **asdict(execution)
+    )
     bar = use_bar(log_format, verbose=verbose)
     raise typer.Exit(operations.run(spec, bar=bar, choice=choice))
 
@@ -225,6 +234,18 @@ def policy_show(
     operations.show_policy(name)
 
 
+def told(error: OSError) -> str:
+    """One line for an error of the operating system that nobody foresaw, with its place."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    what = f"{type(error).__name__}: {error.strerror or error}{place}"
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return (
+        f"{where}{what}. Check the path, its permissions and the disk's free space, and run again; "
+        "`run` and `rerun` say more with --verbose."
+    )
+
+
 def main() -> None:
     """Entry point: every error becomes one clear line and an exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -233,6 +254,10 @@ def main() -> None:
     except (StreetblurError, ServingError) as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+    except OSError as error:
+        log.debug("unforeseen error of the operating system", exc_info=error)
+        errors.print(f"[bold red]error:[/] {escape(told(error))}", soft_wrap=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         errors.print("[yellow]interrupted[/]")
         sys.exit(130)

@@ -36,6 +36,10 @@ Policy = Annotated[
     str | None,
     typer.Option("--policy", help="default, eu, us, or a YAML file; a resumed job keeps its own."),
 ]
+JobFile = Annotated[
+    Path | None,
+    typer.Option("--job-file", help="YAML file with the same fields as the flags."),
+]
 AllowEmpty = Annotated[
     bool | None,
     typer.Option("--allow-empty", help="Accept a job in which nothing was detected anywhere."),
@@ -70,10 +74,7 @@ class JobOptions:
         str | None,
         typer.Option("--job", help="Job name; by default input, output and date make it."),
     ] = None
-    job_file: Annotated[
-        Path | None,
-        typer.Option("--job-file", help="YAML file with the same fields as the flags."),
-    ] = None
+    job_file: JobFile = None
     workspace: Workspace = None
     overrides: Annotated[
         str | None,
@@ -94,6 +95,7 @@ class ExistingJob:
     workspace: Workspace = None
     endpoint_url: Endpoint = None
     insecure: Insecure = None
+    job_file: JobFile = None
 
 
 @dataclass(frozen=True, slots=True)

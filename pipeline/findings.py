@@ -104,6 +104,15 @@ class Verification:
         faults = (self.due, self.missing, self.altered, self.unaccounted)
         return not any(finding.count for finding in faults)
 
+    def remedy(self) -> str:
+        """What makes an incomplete job complete: running it again takes no strangers away."""
+        steps = []
+        if self.due.count or self.missing.count or self.altered.count:
+            steps.append("run the job again")
+        if self.unaccounted.count:
+            steps.append("take what no job has published (unaccounted) out of the output yourself")
+        return ", and ".join(steps)
+
     def findings(self) -> dict[str, Finding]:
         """All findings by name, the grave ones first."""
         names = ("due", "missing", "altered", "unaccounted", "stale", "orphans")

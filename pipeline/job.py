@@ -8,13 +8,14 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -122,14 +123,26 @@ def load_spec(file: Path | None = None, **flags: Any) -> JobSpec:
     Raises:
         ConfigurationError: naming file and field.
     """
+    spec = settings_from(JobSpec, flags, file)
+    warn_of_unknown_settings(os.environ)
+    check_job_name(spec.job_name)
+    return spec
 
-    if file is not None and not file.is_file():
-        raise ConfigurationError("there is no such job file", where=str(file))
-    content = read_yaml(file) if file is not None else {}
-    if not isinstance(content, dict):
-        raise ConfigurationError("a job file must be a mapping of fields", where=str(file))
 
-    class FileSpec(JobSpec):
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def settings_from(
+    model: type[Settings], flags: Mapping[str, Any], file: Path | None = None
+) -> Settings:
+    """``model`` made of the ``flags`` that are set, the environment, and a YAML ``file`` (if any).
+
+    Raises:
+        ConfigurationError: naming each missing or wrong field, and the file.
+    """
+    content = _content(file) if file is not None else {}
+
+    class WithFile(model):  # type: ignore[misc, valid-type]
         @classmethod
         def settings_customise_sources(
             cls,
@@ -142,35 +155,50 @@ def load_spec(file: Path | None = None, **flags: Any) -> JobSpec:
             in_file = InitSettingsSource(settings_cls, init_kwargs=content)
             return (init_settings, env_settings, in_file)
 
-    given = {name: value for name, value in flags.items() if value is not None}
-    spec = settings_from(FileSpec, given, where=str(file) if file else "job")
-    warn_of_unknown_settings(os.environ)
-    check_job_name(spec.job_name)
-    return spec
-
-
-Settings = TypeVar("Settings", bound=BaseSettings)
-
-
-def settings_from(model: type[Settings], flags: dict[str, Any], *, where: str) -> Settings:
-    """``model`` made of ``flags`` and its other sources.
-
-    Raises:
-        ConfigurationError: naming each wrong field, and ``where`` besides flags and environment.
-    """
+    where = str(file) if file is not None else "job"
     fix = "Give the value as a flag, in the job file, or as STREETBLUR_<FIELD>"
     try:
-        return model(**flags)
+        made: Settings = WithFile(
+            **{name: value for name, value in flags.items() if value is not None}
+        )
+        return made
     except ValidationError as error:
-        raise ConfigurationError(
-            describe_validation(error.errors()), where=where, fix=fix
-        ) from error
+        raise _wrong(error.errors(), file, fix) from error
     except SettingsError as error:
         raise ConfigurationError(
             str(error), where=where, fix="Nested fields are STREETBLUR_<GROUP>__<FIELD>"
         ) from error
     except ConfigurationError as error:  # of a group that judges its own values
         raise ConfigurationError(str(error), where=where, fix=fix) from error
+
+
+def _content(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise ConfigurationError(
+            "there is no such job file", where=str(file), fix="Check the path after --job-file"
+        )
+    content = read_yaml(file)
+    if not isinstance(content, dict):
+        raise ConfigurationError("a job file must be a mapping of fields", where=str(file))
+    return content
+
+
+def _wrong(faults: Sequence[ErrorDetails], file: Path | None, fix: str) -> ConfigurationError:
+    """What to say of values that are missing or wrong; required are ``input`` and ``output``."""
+    missing = [item for item in faults if item["type"] == "missing" and len(item["loc"]) == 1]
+    others = [item for item in faults if item not in missing]
+    texts = [describe_validation(others)] if others else []
+    if missing:
+        names = [str(item["loc"][0]) for item in missing]
+        places = " and ".join(name.upper() for name in names)
+        texts.insert(0, f"{places} {'is' if len(names) == 1 else 'are'} missing")
+        fields = " and ".join(f"`{name}`" for name in names)
+        variables = " and ".join(f"STREETBLUR_{name.upper()}" for name in names)
+        fix = (
+            f"Name {'it' if len(names) == 1 else 'them'} on the command line, as {fields} in a "
+            f"job file (--job-file), or as {variables} in the environment"
+        )
+    return ConfigurationError("; ".join(texts), where=str(file) if file else "", fix=fix)
 
 
 def warn_of_unknown_settings(environment: Mapping[str, str]) -> None:

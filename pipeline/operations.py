@@ -9,20 +9,20 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.due import Choice
+from pipeline.due import Choice, Rows
 from pipeline.errors import ConfigurationError
 from pipeline.job import JobSpec, load_spec, settings_from
 from pipeline.ledger import Tally
 from pipeline.overrides import load_overrides
 from pipeline.policy import DEFAULT_POLICY, load_policy, packaged_policies
-from pipeline.storage import StorageSettings, check_disjoint, open_store
+from pipeline.storage import NotFound, ObjectStore, StorageSettings, check_disjoint, open_store
 from pipeline.verify import Verification
 from pipeline.workspace import Workspace, find_job, jobs_in, open_workspace
 
@@ -30,7 +30,7 @@ out = Console(highlight=False, soft_wrap=True)
 
 
 class Access(BaseSettings):
-    """Where an existing job is; fields that are not given come from the environment."""
+    """Where an existing job is; what no flag says comes from the environment or the job file."""
 
     model_config = SettingsConfigDict(
         env_prefix="STREETBLUR_", env_nested_delimiter="__", extra="ignore"
@@ -47,16 +47,16 @@ def access_of(
     workspace: str | None,
     endpoint_url: str | None,
     insecure: bool | None = None,
+    job_file: Path | None = None,
 ) -> Access:
-    """Flags over environment.
+    """Flags over environment over job file.
 
     Raises:
         ConfigurationError: a value is missing or wrong.
     """
     flags: dict[str, Any] = {"output": output, "job": job, "workspace": workspace}
     flags["storage"] = _storage_flags(endpoint_url, insecure)
-    given = {name: value for name, value in flags.items() if value is not None}
-    return settings_from(Access, given, where="job")
+    return settings_from(Access, flags, job_file)
 
 
 def spec_of(
@@ -76,8 +76,8 @@ def _storage_flags(endpoint_url: str | None, insecure: bool | None) -> dict[str,
     return {name: value for name, value in flags.items() if value is not None} or None
 
 
-def spec_of_job(access: Access, **flags: Any) -> JobSpec:
-    """The JobSpec of a job that exists, from its own record.
+def spec_of_job(access: Access, job_file: Path | None = None, **flags: Any) -> JobSpec:
+    """The JobSpec of a job that exists: which one it is says its own record, the rest as always.
 
     Raises:
         ConfigurationError: there is no such job.
@@ -87,7 +87,7 @@ def spec_of_job(access: Access, **flags: Any) -> JobSpec:
     if record is None:
         raise ConfigurationError("there is no such job", where=workspace.job)
     return load_spec(
-        None,
+        job_file,
         input=record.input,
         output=record.output,
         job=record.job,
@@ -103,11 +103,34 @@ def workspace_of(access: Access) -> Workspace:
     Raises:
         ConfigurationError: no such job, or several to choose from.
     """
-    output = open_store(access.output, settings=access.storage)
-    output.ensure_root(create=False)
+    output = _existing("OUTPUT", access.output, access.storage)
     probe = open_workspace(output, "any", workspace=access.workspace, settings=access.storage)
     job = find_job(probe.root, access.job)
     return open_workspace(output, job, workspace=access.workspace, settings=access.storage)
+
+
+_PLACE_FIXES = {
+    "INPUT": "INPUT is the folder or bucket with the pictures to read, not a single file: check "
+    "its spelling, and that its disk is mounted",
+    "OUTPUT": "OUTPUT is the folder or bucket that a job has written to: check its spelling, or "
+    "start a job with `streetblur run INPUT OUTPUT`",
+}
+
+
+def _existing(name: Literal["INPUT", "OUTPUT"], uri: str, settings: StorageSettings) -> ObjectStore:
+    """The store at ``uri``, which has to be there before anything else makes sense.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    store = open_store(uri, settings=settings)
+    try:
+        store.ensure_root(create=False)
+    except NotFound as error:
+        raise ConfigurationError(
+            f"there is no such folder or bucket for {name}", where=uri, fix=_PLACE_FIXES[name]
+        ) from error
+    return store
 
 
 def choice_of(*, failed: bool, quarantined: bool, shard: int | None) -> Choice:
@@ -133,6 +156,7 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
     from pipeline.result import Exit
     from pipeline.runner import Runner
 
+    _existing("INPUT", spec.input, spec.storage)
     metrics = JobMetrics(spec.job_name)
     if spec.metrics_port is not None:
         metrics.serve(spec.metrics_port)
@@ -163,14 +187,16 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
     out.print(f"output   {escape(result.workspace.output.uri)}")
     out.print(f"report   {escape(store.uri)}/report.html")
     if result.exit_code is not Exit.COMPLETE:
-        out.print(f"[yellow]exit code {int(result.exit_code)}:[/] {_meaning(result.exit_code)}")
+        meaning = escape(_meaning(result.exit_code, result.verification))
+        out.print(f"[yellow]exit code {int(result.exit_code)}:[/] {meaning}")
     return result.exit_code
 
 
-def _meaning(code: int) -> str:
+def _meaning(code: int, found: Verification) -> str:
+    """What an exit code says of the job, and what helps."""
     return {
         3: "finished, but some images were quarantined; `streetblur explain KEY OUTPUT` tells why",
-        4: "incomplete; run the same command again; `streetblur verify OUTPUT` names what is wrong",
+        4: f"incomplete; {found.remedy()}; `streetblur verify OUTPUT` checks again",
         5: "nothing was detected in any image; if that is right, use --allow-empty",
     }.get(code, "")
 
@@ -188,6 +214,7 @@ def plan(spec: JobSpec) -> None:
     from pipeline.model_commands import models_in_force
     from pipeline.runner import Runner
 
+    _existing("INPUT", spec.input, spec.storage)
     workspace, revision = Runner(spec, [], models_in_force).plan_only()
     table = Table(title=f"job {workspace.job}, revision {revision.number}", show_header=False)
     table.add_row("pictures", f"{revision.live_rows:,} ({revision.bytes / 1e6:,.1f} MB)")
@@ -206,8 +233,7 @@ def show_preview(spec: JobSpec) -> None:
     from pipeline.planner import Rules, preview
 
     check_disjoint(spec.input, spec.output)
-    source = open_store(spec.input, settings=spec.storage)
-    source.ensure_root(create=False)
+    source = _existing("INPUT", spec.input, spec.storage)
     output = open_store(spec.output, settings=spec.storage)
     workspace = open_workspace(
         output, spec.job_name, workspace=spec.workspace, settings=spec.storage
@@ -219,24 +245,45 @@ def show_preview(spec: JobSpec) -> None:
         policy = load_policy(spec.policy or DEFAULT_POLICY)
     overrides = load_overrides(spec.overrides) if spec.overrides else None
     models = models_present(policy.models.model_dump())
-    found = preview(source, workspace.ledger, Rules(policy, models, overrides))
+    found = preview(
+        source, workspace.ledger, Rules(policy, models, overrides), damaged=_damaged(workspace)
+    )
     table = Table(title=f"job {spec.job_name} (dry run)", show_header=False)
     table.add_row("input", escape(source.uri))
     table.add_row("output", escape(output.uri))
     table.add_row("policy", policy.name)
     table.add_row("pictures", f"{found.images:,} ({found.bytes / 1e6:,.1f} MB)")
     table.add_row("due", f"{found.due:,}")
+    table.add_row("  for a missing or altered output", f"{found.damaged:,}")
     table.add_row("changed, gone", f"{found.changed:,}, {found.gone:,}")
     table.add_row("not selected", _counts(found.not_selected))
     out.print(table)
+
+
+class _Every:
+    """All rows: there is no output at all."""
+
+    def __contains__(self, item: object) -> bool:
+        return True
+
+
+def _damaged(workspace: Workspace) -> Rows:
+    """Rows whose output is missing or altered, as a run finds them before it begins."""
+    from pipeline.verify import verify
+
+    if not workspace.ledger.job() or not workspace.ledger.commits():
+        return frozenset()
+    try:
+        return verify(workspace).damaged
+    except NotFound:
+        return _Every()
 
 
 def show_status(access: Access, as_json: bool) -> None:
     """Print the state of one job, or of all jobs of the workspace."""
     from pipeline.status import job_status
 
-    output = open_store(access.output, settings=access.storage)
-    output.ensure_root(create=False)
+    output = _existing("OUTPUT", access.output, access.storage)
     probe = open_workspace(output, "any", workspace=access.workspace, settings=access.storage)
     names = [find_job(probe.root, access.job)] if access.job else jobs_in(probe.root)
     if not names:

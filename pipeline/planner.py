@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from pipeline.due import Rows
 from pipeline.job import JobRecord, Revision, ShardEntry
 from pipeline.ledger import Ledger
 from pipeline.manifest import (
@@ -37,18 +38,32 @@ class Rules:
 
 @dataclass(slots=True)
 class Preview:
-    """What a run would find (``--dry-run``): picture and byte counts, and how many are due."""
+    """What a run would find (``--dry-run``): picture and byte counts, and how many are due.
+
+    Attributes:
+        damaged: how many of the due ones are so for their missing or altered output alone.
+    """
 
     images: int = 0
     bytes: int = 0
     due: int = 0
+    damaged: int = 0
     changed: int = 0
     gone: int = 0
     not_selected: dict[str, int] = field(default_factory=dict)
 
 
-def preview(source: ObjectStore, ledger: Ledger, rules: Rules) -> Preview:
-    """Compare the input with the rows in force; writes nothing."""
+def preview(
+    source: ObjectStore, ledger: Ledger, rules: Rules, *, damaged: Rows = frozenset()
+) -> Preview:
+    """Compare the input with the rows in force; writes nothing.
+
+    Args:
+        source: the input.
+        ledger: the job.
+        rules: what would judge.
+        damaged: (shard, row) whose output is missing or altered, if anything was published.
+    """
     result, selection = Preview(), Selection()
     unlisted = set(rules.overrides or ())
     known: Iterator[Known] = iter(())
@@ -72,10 +87,15 @@ def preview(source: ObjectStore, ledger: Ledger, rules: Rules) -> Preview:
         while old is not None and old.key < row.key:
             result.gone += 1
             old = next(known, None)
-        same = old is not None and old.key == row.key
-        result.changed += old is not None and same and old.etag != row.etag
-        result.due += not (old is not None and same and old.etag == row.etag and old.valid)
-        old = next(known, None) if same else old
+        if old is None or old.key != row.key:
+            result.due += 1
+            continue
+        lost = old.status == "published" and (old.shard, old.row) in damaged
+        stands = old.etag == row.etag and old.valid
+        result.changed += old.etag != row.etag
+        result.damaged += stands and lost
+        result.due += lost or not stands
+        old = next(known, None)
     result.gone += sum(1 for _ in known) + (old is not None)
     result.not_selected = selection.counts()
     warn_of_unlisted(sorted(unlisted))

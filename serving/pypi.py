@@ -26,6 +26,7 @@ SOCKET_TIMEOUT_S = 30
 PROCESS_TIMEOUT_S = 300
 ATTEMPTS = 3
 LOCK_TIMEOUT_S = ATTEMPTS * PROCESS_TIMEOUT_S
+CACHE_SETTING = "STREETBLUR_CACHE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class PyPiMember:
 
 def cache_directory() -> Path:
     """``STREETBLUR_CACHE``, else ``$XDG_CACHE_HOME/streetblur``, else ``~/.cache/streetblur``."""
-    if own := os.environ.get("STREETBLUR_CACHE"):
+    if own := os.environ.get(CACHE_SETTING):
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "streetblur"
@@ -98,7 +99,7 @@ def fetch_members(
     for member in members:
         if _intact(_target(root, member), member.sha256):
             continue
-        with locked(root / f"{member.archive_sha256}.lock"):
+        with locked(root / f"{member.archive_sha256}.lock", setting=CACHE_SETTING):
             wanted = [
                 other
                 for other in members
@@ -117,44 +118,64 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` so that a reader sees the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+def write_atomically(path: Path, content: bytes, *, setting: str = CACHE_SETTING) -> None:
+    """Write ``content`` so that a reader sees the old file or the whole new one.
+
+    Raises:
+        FetchFailed: it cannot be written; ``setting`` is what chooses another folder.
+    """
+    with _writing(path.parent, setting):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an inter-process lock on ``path``.
+def locked(path: Path, *, setting: str) -> Iterator[None]:
+    """Hold an inter-process lock on ``path``, whose folder is made if need be.
 
     Raises:
-        FetchFailed: another process holds it for too long, or the folder cannot be written.
+        FetchFailed: another process holds it for too long, or the folder cannot be made or
+            written; ``setting`` is what chooses another one.
     """
+    lock = FileLock(path, timeout=LOCK_TIMEOUT_S)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path, timeout=LOCK_TIMEOUT_S):
-            yield
+        with _writing(path.parent, setting):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
     except Timeout as error:
         raise FetchFailed(
             "another process is fetching and does not finish",
             where=str(path),
             fix="Wait for it, or end it",
         ) from error
-    except PermissionError as error:
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writing(folder: Path, setting: str) -> Iterator[None]:
+    """Turn what the operating system says of ``folder`` into an error that names the setting."""
+    try:
+        yield
+    except Timeout:  # of a lock: an OSError too, but it says nothing of the folder
+        raise
+    except OSError as error:
         raise FetchFailed(
-            f"the folder cannot be written ({error})",
-            where=str(path.parent),
-            fix="Choose another folder, for instance with STREETBLUR_CACHE",
+            f"the folder cannot be made or written ({error.strerror or error})",
+            where=str(folder),
+            fix=f"Check its permissions and the disk, or choose another folder with {setting}",
         ) from error
 
 

@@ -23,6 +23,7 @@ MODEL_FILE = "model.onnx"
 RECORD_FILE = "source.json"
 LICENCE_FILE = "LICENSE.txt"
 _FETCH = "Run `streetblur models fetch`"
+REPOSITORY_SETTING = "STREETBLUR_MODEL_REPOSITORY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def find_repository(location: str | Path | None = None) -> Path:
     """
     if location is not None:
         return Path(location)
-    if own := os.environ.get("STREETBLUR_MODEL_REPOSITORY"):
+    if own := os.environ.get(REPOSITORY_SETTING):
         return Path(own)
     root = Path(__file__).resolve().parent.parent
     if (root / "pyproject.toml").is_file() and (root / "model_repository").is_dir():
@@ -129,13 +130,15 @@ def fetch_models(
         log: called with one line for each step, licence included.
 
     Raises:
-        FetchFailed: a download failed or has the wrong hash.
+        FetchFailed: a download failed or has the wrong hash, or the repository or the cache
+            cannot be written.
         ModelCorrupt: the rewritten graph is not the expected one.
     """
     repository = find_repository(location)
     fetched = []
     for source in SOURCES:
-        with locked(repository / source.name / str(source.version) / ".fetch.lock"):
+        lock = repository / source.name / str(source.version) / ".fetch.lock"
+        with locked(lock, setting=REPOSITORY_SETTING):
             fetched.append(_fetch(source, repository, cache_dir, log))
     return tuple(fetched)
 
@@ -154,7 +157,7 @@ def _fetch(
 
     weights, licence = fetch_members((source.weights, source.licence_text), cache_dir, log=log)
     model = source.rewrite(weights.read_bytes())
-    write_atomically(path, model.SerializeToString(deterministic=True))
+    _write(path, model.SerializeToString(deterministic=True))
     digest = sha256_file(path)
     expected = source.rewritten.get(onnx.__version__, digest)
     if digest != expected:
@@ -175,10 +178,14 @@ def _fetch(
         onnx=onnx.__version__,
     )
     text = licence.read_text("utf-8")
-    write_atomically(licence_path, text.encode())
-    write_atomically(folder / RECORD_FILE, json.dumps(asdict(record), indent=2).encode())
+    _write(licence_path, text.encode())
+    _write(folder / RECORD_FILE, json.dumps(asdict(record), indent=2).encode())
     log(f"{source.name} {source.version}: {source.origin}, licence {source.licence}")
     return FetchedModel(record, path, text, fresh=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_atomically(path, content, setting=REPOSITORY_SETTING)
 
 
 def _intact_record(source: ModelSource, folder: Path) -> ModelRecord | None:

@@ -88,13 +88,18 @@ def test_a_whole_life_of_a_job(source, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (("run",), 2, "input"),
+        (("run",), 2, "INPUT and OUTPUT are missing"),
+        (("status",), 2, "OUTPUT is missing"),
         (("run", "{in}", "{in}"), 2, "output"),
-        (("run", "{in}/nowhere", "{out}"), 1, "nowhere"),
+        (("run", "{in}/nowhere", "{out}"), 2, "INPUT is the folder or bucket"),
+        (("run", "{in}/nowhere", "{out}", "--dry-run"), 2, "INPUT is the folder or bucket"),
+        (("run", "{in}/d0/0000.jpg", "{out}"), 2, "not a single file"),
+        (("plan", "{in}/nowhere", "{out}"), 2, "INPUT is the folder or bucket"),
         (("run", "{in}", "{out}", "--policy", "mars"), 2, "default"),
         (("run", "{in}", "{out}", "--job", "../x"), 2, "--job"),
         (("run", "{in}", "{out}", "--workers", "0"), 2, "workers"),
-        (("status", "{out}"), 1, "out"),
+        (("status", "{out}"), 2, "start a job with `streetblur run INPUT OUTPUT`"),
+        (("verify", "{out}"), 2, "start a job with `streetblur run INPUT OUTPUT`"),
         (("explain", "x.jpg", "{in}"), 2, "no job"),
         (("rerun", "{in}", "--failed", "--quarantined"), 2, "--failed"),
         (("policy", "show", "mars"), 2, "eu"),
@@ -106,6 +111,30 @@ def test_errors_say_what_and_where_without_a_traceback(source, tmp_path, argumen
     assert done.returncode == code, done.stderr
     assert text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_rerun_keeps_to_the_limits_of_the_job_file(source, tmp_path):
+    job = tmp_path / "job.yaml"
+    job.write_text(
+        f"input: {source}\noutput: {tmp_path}/out\njob: small\nengine: local\n"
+        "allow_empty: true\nlimits: {max_pixels: 1000}\n"
+    )
+    assert streetblur("run", "--job-file", job).returncode == 3
+    again = streetblur("rerun", "--job-file", job, "--quarantined")
+    assert (again.returncode, "6 images in this run" in again.stdout) == (3, True), again.stderr
+    assert files(tmp_path / "out") == {}
+    status = json.loads(streetblur("status", "--job-file", job, "--json").stdout)
+    assert status[0]["tally"]["quarantined"] == 6
+
+
+def test_an_incomplete_job_is_told_what_helps(source, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "stray.txt").write_text("nobody published this")
+    done = run_local(source, output)
+    (told,) = [line for line in done.stdout.splitlines() if line.startswith("exit code")]
+    assert told.startswith("exit code 4: incomplete; take what no job has published (unaccounted)")
+    assert "run the" not in told
 
 
 def test_flags_win_over_environment_over_file(source, tmp_path):

@@ -46,7 +46,8 @@ def test_flags_win_over_environment_and_environment_over_file(tmp_path, monkeypa
         ("input: a\noutput: b\nstorage: {max_attempts: 0}\n", "max_attempts"),
         ("input: a\noutput: b\nworkers: 2\nworkers: 3\n", "'workers' stands twice"),
         ("input: a\noutput: b\nworkers: 2\nmin_workers: 3\n", "min_workers 3 exceeds workers 2"),
-        ("input: a\n", "output"),
+        ("input: a\n", "OUTPUT is missing"),
+        ("input: a\noutptu: b\n", "OUTPUT is missing; field outptu"),
         ("[a, b]\n", "mapping"),
         ("input: [\n", "YAML"),
     ],
@@ -58,6 +59,36 @@ def test_a_wrong_job_file_is_told_with_its_name(tmp_path, text, expected):
         load_spec(path)
     assert expected in str(caught.value)
     assert "job.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"input": "a"}, "OUTPUT is missing. Name it on the command line, as `output` in a job "),
+        ({"output": "b"}, "INPUT is missing. Name it on the command line, as `input` in a job "),
+        ({}, "INPUT and OUTPUT are missing. Name them on the command line"),
+    ],
+)
+def test_a_place_that_nobody_named_is_asked_for_in_the_words_of_the_help(flags, expected):
+    with pytest.raises(ConfigurationError) as caught:
+        load_spec(None, **flags)
+    assert expected in str(caught.value)
+
+
+def test_an_output_that_nobody_named_is_asked_for_where_a_job_exists_too():
+    with pytest.raises(ConfigurationError, match="OUTPUT is missing"):
+        access_of(None, None, None, None)
+
+
+def test_a_job_file_says_where_a_job_is_and_flags_win(tmp_path, monkeypatch):
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        "input: a\noutput: b\nworkspace: w\njob: j\nstorage: {region: x, max_attempts: 7}\n"
+    )
+    monkeypatch.setenv("STREETBLUR_WORKSPACE", "from-environment")
+    access = access_of("from-flag", None, None, None, job_file=path)
+    assert (access.output, access.workspace, access.job) == ("from-flag", "from-environment", "j")
+    assert (access.storage.region, access.storage.max_attempts) == ("x", 7)
 
 
 @pytest.mark.parametrize("name", ["STREETBLUR_STORAGE", "STREETBLUR_STORAGE__MAX_ATTEMPTS"])

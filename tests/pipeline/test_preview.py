@@ -1,0 +1,72 @@
+"""``run --dry-run`` says what ``run`` would do, also where outputs were taken away or changed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline import operations
+from pipeline.job import load_spec
+from tests.integration.jobs import MODELS, altered, run_stubbed
+
+pytestmark = pytest.mark.usefixtures("secret")
+
+
+@pytest.fixture(autouse=True)
+def present(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.model_commands.models_present", lambda versions: dict(MODELS))
+
+
+def shown(
+    source: Path, output: Path, capsys: pytest.CaptureFixture[str], **flags: str
+) -> dict[str, str]:
+    """The preview's table by the names of its rows."""
+    spec = load_spec(None, input=str(source), output=str(output), job="test", **flags)
+    operations.show_preview(spec)
+    lines = [line.split("│") for line in capsys.readouterr().out.splitlines()]
+    return {line[1].strip(): line[2].strip() for line in lines if len(line) == 4}
+
+
+def tree(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_missing_and_altered_outputs_are_due_and_nothing_is_written(
+    source: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_stubbed(source, output)
+    assert shown(source, output, capsys)["due"] == "0"
+    (output / "d0" / "0000.jpg").unlink()
+    changed = output / "d1" / "0001.jpg"
+    changed.write_bytes(altered(changed.read_bytes()))
+    before = tree(output)
+    table = shown(source, output, capsys)
+    assert (table["due"], table["for a missing or altered output"]) == ("2", "2")
+    assert tree(output) == before
+    assert run_stubbed(source, output)[0].processed == 2
+
+
+def test_without_any_output_all_that_was_published_is_due(
+    source: Path, output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = str(tmp_path / "records")
+    (source / "bad.jpg").write_text("this is text")
+    run_stubbed(source, output, workspace=records)
+    shutil.rmtree(output)
+    assert shown(source, output, capsys, workspace=records)["due"] == "6"
+    assert not output.exists()
+    assert run_stubbed(source, output, workspace=records)[0].processed == 6
+
+
+def test_a_due_picture_without_output_counts_once(
+    source: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_stubbed(source, output)
+    picture = source / "d0" / "0000.jpg"
+    picture.write_bytes(altered(picture.read_bytes()))
+    (output / "d0" / "0000.jpg").unlink()
+    table = shown(source, output, capsys)
+    assert (table["due"], table["for a missing or altered output"]) == ("1", "0")
+    assert table["changed, gone"] == "1, 0"
