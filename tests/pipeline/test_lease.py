@@ -283,7 +283,7 @@ def test_holder_followed_while_it_renews_sees_that_at_once(store: ObjectStore) -
         raise StorageError("the network is gone")
 
     store_of_run = Interrupted(store, "put", follow)
-    with acquire(store_of_run, "late", ttl_s=1.5) as lease:  # type: ignore[arg-type]
+    with acquire(store_of_run, "late", ttl_s=3.0) as lease:  # type: ignore[arg-type]
         assert lease.lost.wait(30)
         with pytest.raises(LeaseError, match="another run has taken over"):
             lease.check()

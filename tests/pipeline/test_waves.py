@@ -68,7 +68,7 @@ def test_a_run_that_loses_its_lease_during_a_wave_records_nothing_more(source, o
             lease_goes()
             yield from rows
 
-    with pytest.raises(LeaseError, match="another run has taken over"):
+    with pytest.raises(LeaseError, match="no longer holds the output"):
         run_stubbed(source, output, engine_factory=Losing, lease_ttl_s=5.0)
     assert records(output) == []
 
@@ -85,6 +85,6 @@ def test_a_run_that_loses_its_lease_while_it_commits_does_not_commit(
         return done
 
     monkeypatch.setattr(FolderStore, "put", put_and_lose)
-    with pytest.raises(LeaseError, match="another run has taken over"):
+    with pytest.raises(LeaseError, match="no longer holds the output"):
         run_stubbed(source, output, lease_ttl_s=5.0)
     assert records(output) == ["outcomes"]
