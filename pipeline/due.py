@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from pipeline.cut_off import Suspicion, since, unrecorded, unrecorded_elsewhere
+from pipeline.identity import is_valid, row_identity
 from pipeline.job import Revision, ShardEntry
 from pipeline.ledger import Ledger
 from pipeline.manifest import LiveRow
 from pipeline.overrides import named
-from pipeline.records import NamedBox, WorkItem, kept_boxes, result_identity
+from pipeline.records import NamedBox, WorkItem, kept_boxes
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +38,13 @@ class Choice:
         which: ``due``; or only ``failed``, only ``quarantined``, or ``all`` rows.
         shard: one shard only.
         damaged: (shard, row) whose output is missing or altered; due in any case.
+        unrecorded: (shard, row) whose output no outcome accounts for: a run was cut off.
     """
 
     which: Literal["due", "failed", "quarantined", "all"] = "due"
     shard: int | None = None
     damaged: Rows = frozenset()
+    unrecorded: Rows = frozenset()
 
 
 @dataclass(slots=True)
@@ -65,22 +69,6 @@ class ShardWork:
     def complete(self) -> bool:
         """Whether each row that counts has an outcome."""
         return self.carried + len(self.done) == self.live
-
-
-def row_identity(revision: Revision, key: str, etag: str) -> str:
-    """Identity that a result for ``key`` must carry under ``revision``'s rules."""
-    return result_identity(
-        etag,
-        policy_digest=revision.policy_digest,
-        models=revision.models,
-        overrides=named(revision.overrides, key),
-        redaction_version=revision.redaction_version,
-    )
-
-
-def is_valid(row: Mapping[str, Any], identity: str) -> bool:
-    """Whether an outcome row still stands; a failure never does."""
-    return row["status"] in {"published", "quarantined"} and row["identity"] == identity
 
 
 class WorkFinder:
@@ -124,7 +112,11 @@ class WorkFinder:
                 work.carried += 1
         if not wanted:
             return work
-        priors = {} if self._allow_unblur else self._priors([row for row, _ in wanted], outcomes)
+        due = [row for row, _ in wanted]
+        priors, doubts = {}, {}
+        if not self._allow_unblur:
+            doubts = self._doubts(revision, due, outcomes)
+            priors = self._priors(due, outcomes, doubts)
         for row, identity in wanted:
             work.items.append(
                 WorkItem(
@@ -136,6 +128,7 @@ class WorkFinder:
                     identity=identity,
                     priors=priors.get(row.key, ()),
                     overrides=named(self._rules.overrides, row.key),
+                    past=tuple(sorted(doubts[row.key].policies)) if row.key in doubts else (),
                 )
             )
         return work
@@ -156,8 +149,29 @@ class WorkFinder:
             or (row.shard, row.row) in choice.damaged
         )
 
+    def _doubts(
+        self, added: Revision, rows: Sequence[LiveRow], outcomes: Mapping[int, Mapping[str, Any]]
+    ) -> dict[str, Suspicion]:
+        """What runs that were cut off may have blurred in ``rows``, by key."""
+        revisions = since(self._ledger, added)
+        doubts: dict[str, Suspicion] = {}
+        etags: dict[str, str] = {}
+        for row in rows:
+            if (row.shard, row.row) in self._choice.unrecorded:
+                late = unrecorded(revisions, row, outcomes.get(row.row))
+                doubts[row.key] = Suspicion.of(late, self._rules, row.key)
+                etags[row.key] = row.etag
+        for sibling in self._siblings if etags else ():
+            around = shards_around(sibling, sorted(etags))
+            for key, more in unrecorded_elsewhere(sibling, around, etags, self._rules):
+                doubts[key] |= more
+        return doubts
+
     def _priors(
-        self, rows: Sequence[LiveRow], outcomes: Mapping[int, Mapping[str, Any]]
+        self,
+        rows: Sequence[LiveRow],
+        outcomes: Mapping[int, Mapping[str, Any]],
+        doubts: Mapping[str, Suspicion],
     ) -> dict[str, tuple[NamedBox, ...]]:
         """Boxes that any earlier outcome over the same source kept, by key.
 
@@ -166,6 +180,8 @@ class WorkFinder:
         etags = {row.key: row.etag for row in rows}
         found: defaultdict[str, set[NamedBox]] = defaultdict(set)
         for row in rows:
+            if row.key in doubts:
+                found[row.key].update(doubts[row.key].boxes)
             before = outcomes.get(row.row)
             if before is not None:
                 found[row.key].update(kept_boxes(before))
@@ -176,10 +192,10 @@ class WorkFinder:
 
     def _earlier(self, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Outcomes of replaced rows, and of other jobs, in the shards that may hold ``keys``."""
-        for entry in shards_around(self._ledger, keys):
+        for _, entry in shards_around(self._ledger, keys):
             yield from _newest(self._ledger, entry, self._ledger.superseded(entry.shard))
         for sibling in self._siblings:
-            for entry in shards_around(sibling, keys):
+            for _, entry in shards_around(sibling, keys):
                 yield from _newest(sibling, entry, range(entry.rows))
 
 
@@ -207,8 +223,8 @@ def _order(box: NamedBox) -> tuple[str, int, int, int, int]:
     return box.label, box.x1, box.y1, box.x2, box.y2
 
 
-def shards_around(ledger: Ledger, keys: Sequence[str]) -> Iterator[ShardEntry]:
-    """Shards of any revision whose key range holds one of ``keys`` (sorted).
+def shards_around(ledger: Ledger, keys: Sequence[str]) -> Iterator[tuple[Revision, ShardEntry]]:
+    """Shards whose key range holds one of ``keys`` (sorted), with the revision that added each.
 
     The shards of one revision follow each other in key order.
     """
@@ -220,4 +236,4 @@ def shards_around(ledger: Ledger, keys: Sequence[str]) -> Iterator[ShardEntry]:
             if entry.first_key > keys[-1]:
                 break
             if keys[bisect_left(keys, entry.first_key)] <= entry.last_key:
-                yield entry
+                yield revision, entry

@@ -61,6 +61,9 @@ class RowSet:
                 return row // 8 < len(bits) and bool(bits[row // 8] >> row % 8 & 1)
         return False
 
+    def __len__(self) -> int:
+        return sum(bits.bit_count() for data in self._shards.values() for bits in data)
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         for shard, bits in self._shards.items():
             for row in range(8 * len(bits)):
@@ -83,6 +86,8 @@ class Verification:
         orphans: published before; the source is gone from the manifest.
         stale: published under an earlier source or rule, and the row is due or quarantined now.
         damaged: (shard, row) of missing and altered outputs.
+        unrecorded: (shard, row) whose output is none that any outcome tells of: a run was cut off
+            after it published it, or somebody else wrote it.
     """
 
     tally: Tally = field(default_factory=Tally)
@@ -94,6 +99,7 @@ class Verification:
     orphans: Finding = field(default_factory=partial(Finding, fix=FIXES["orphans"]))
     stale: Finding = field(default_factory=partial(Finding, fix=FIXES["stale"]))
     damaged: RowSet = field(default_factory=RowSet)
+    unrecorded: RowSet = field(default_factory=RowSet)
 
     @property
     def complete(self) -> bool:

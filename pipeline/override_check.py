@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.due import is_valid, row_identity, shards_around
+from pipeline.due import shards_around
+from pipeline.identity import is_valid, row_identity
 from pipeline.job import Revision
 from pipeline.ledger import Ledger
 
@@ -65,7 +66,7 @@ def keys_with_boxes_outside(ledger: Ledger, revision: Revision) -> list[str]:
     """
     found = set()
     columns = ("key", "status", "identity", "source_etag", "detections")
-    for entry in shards_around(ledger, sorted(revision.overrides)):
+    for _, entry in shards_around(ledger, sorted(revision.overrides)):
         for row in ledger.outcomes(entry.shard, columns):
             key = row["key"]
             if (

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from pipeline.cut_off import refuse_other_models
 from pipeline.due import Rows
 from pipeline.job import JobRecord, Revision, ShardEntry
 from pipeline.ledger import Ledger
@@ -109,6 +110,7 @@ def plan(
     rules: Rules,
     *,
     epoch: int,
+    allow_unblur: bool = False,
     on_rows: Callable[[int], None] = lambda rows: None,
     on_unlisted: Callable[[list[str]], None] = lambda keys: None,
 ) -> Revision:
@@ -124,8 +126,12 @@ def plan(
         record: the job.
         rules: what judges.
         epoch: the caller's lease epoch.
+        allow_unblur: whether it may be forgotten what earlier runs blurred.
         on_rows: called with the number of rows listed so far.
         on_unlisted: called once with the keys of overrides that the listing did not have.
+
+    Raises:
+        ConfigurationError: a run with other models was cut off, see ``refuse_other_models``.
     """
     ledger = workspace.ledger
     record = ledger.create_job(record)
@@ -164,6 +170,8 @@ def plan(
         not_selected=selection.counts(),
         inherits=_other_jobs(workspace),
     )
+    if not allow_unblur:
+        refuse_other_models(workspace, revision.inherits, revision)
     if (
         before is not None
         and not delta.superseded

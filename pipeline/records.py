@@ -106,6 +106,7 @@ class WorkItem:
         identity: the identity its result will carry.
         priors: boxes an earlier run over the same source has blurred.
         overrides: boxes to blur in any case.
+        past: digests of other policies by which a run that was cut off may have published it.
     """
 
     key: str
@@ -116,6 +117,7 @@ class WorkItem:
     identity: str
     priors: tuple[NamedBox, ...] = ()
     overrides: tuple[NamedBox, ...] = ()
+    past: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

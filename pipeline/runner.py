@@ -6,15 +6,17 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from pipeline.cut_off import past_policies
 from pipeline.due import Choice, WorkFinder
 from pipeline.engine import Engine, LocalEngine
 from pipeline.errors import ConfigurationError
 from pipeline.images import ImageLimits
 from pipeline.job import JobRecord, JobSpec, Revision
 from pipeline.lease import Lease, acquire
+from pipeline.ledger import Ledger
 from pipeline.observer import Everyone, Observer
 from pipeline.override_check import (
     OverrideCheck,
@@ -154,6 +156,7 @@ class Runner:
             record,
             Rules(policy, models, overrides),
             epoch=lease.epoch,
+            allow_unblur=spec.allow_unblur,
             on_unlisted=self._unlisted.extend,
         )
         lease.check()
@@ -204,6 +207,7 @@ class Runner:
             detector=self.detector,
             models=",".join(f"{name}={value}" for name, value in sorted(revision.models.items())),
             policy_digest=revision.policy_digest,
+            past=past_policies([workspace.ledger, *_siblings(workspace, revision)], revision),
         )
 
     def _work(
@@ -212,12 +216,14 @@ class Runner:
         """Do what is due; returns how many images that were."""
         ledger = workspace.ledger
         choice = self.choice
-        if choice.which == "due" and ledger.commits():
+        if ledger.commits() or len(ledger.revisions()) > 1 or revision.inherits:
             self._observer.phase("reconcile")
-            choice = Choice(choice.which, choice.shard, verify(workspace).damaged)
+            found = verify(workspace)
+            damaged = found.damaged if choice.which == "due" else choice.damaged
+            choice = replace(choice, damaged=damaged, unrecorded=found.unrecorded)
         finder = WorkFinder(
             ledger,
-            [workspace.sibling(name) for name in revision.inherits],
+            _siblings(workspace, revision),
             revision,
             choice,
             allow_unblur=self.spec.allow_unblur,
@@ -243,6 +249,10 @@ class Runner:
     @property
     def _observer(self) -> Observer:
         return Everyone(self.observers)
+
+
+def _siblings(workspace: Workspace, revision: Revision) -> list[Ledger]:
+    return [workspace.sibling(name) for name in revision.inherits]
 
 
 def _warn_if_versioned(output: ObjectStore) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.due import MIXED_RULES, is_valid, row_identity
+from pipeline.due import MIXED_RULES
+from pipeline.identity import is_valid, row_identity
 from pipeline.job import Revision, ShardEntry
 from pipeline.ledger import Ledger, OutcomeRow, Tally, tally
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from pipeline.due import is_valid, row_identity
 from pipeline.errors import LedgerError
 from pipeline.findings import SAMPLE as SAMPLE
 from pipeline.findings import Finding as Finding
 from pipeline.findings import RowSet as RowSet
 from pipeline.findings import Verification as Verification
+from pipeline.identity import is_valid, row_identity
 from pipeline.job import WORKSPACE_FOLDER, Revision
 from pipeline.ledger import Ledger, OutcomeRow, tally
 from pipeline.manifest import Row, sorted_rows
@@ -55,12 +55,16 @@ def verify(workspace: Workspace) -> Verification:
             _without_output(row, result)
             row = next(known, None)
         if row is None or row.key != item.key:
-            strangers.add(item, result.orphans)
+            strangers.add(item, None, result.orphans)
             continue
-        if row.status == "published":
-            _with_output(row, item, result)
-        else:
-            strangers.add(item, result.stale)
+        if row.status != "published":
+            strangers.add(item, row, result.stale)
+        elif (item.etag, item.size) != (row.output_etag, row.output_size):
+            result.altered.add(row.key)
+            result.damaged.add(row.shard, row.row)
+            strangers.add(item, row, None)
+        elif not row.valid:
+            result.stale.add(row.key)
         row = next(known, None)
     while row is not None:
         _without_output(row, result)
@@ -154,14 +158,6 @@ def _without_output(row: Known, result: Verification) -> None:
         result.damaged.add(row.shard, row.row)
 
 
-def _with_output(row: Known, item: Row, result: Verification) -> None:
-    if (item.etag, item.size) != (row.output_etag, row.output_size):
-        result.altered.add(row.key)
-        result.damaged.add(row.shard, row.row)
-    elif not row.valid:
-        result.stale.add(row.key)
-
-
 class _Strangers:
     """Objects without a published row: written by an earlier outcome, or by nobody we know.
 
@@ -173,28 +169,43 @@ class _Strangers:
         self._workspace = workspace
         self._result = result
         self._ledgers: list[Ledger] | None = None
-        self._block: dict[str, tuple[str, int, Finding]] = {}
+        self._block: dict[str, tuple[Row, Known | None, Finding | None]] = {}
 
-    def add(self, item: Row, if_published: Finding) -> None:
-        """Take one object in; it belongs to ``if_published`` if any job has published it."""
-        self._block[item.key] = (item.etag, item.size, if_published)
+    def add(self, item: Row, row: Known | None, if_published: Finding | None) -> None:
+        """Take one object in.
+
+        Args:
+            item: the object.
+            row: the manifest row under its key, if there is one.
+            if_published: where it belongs if any job has published it; None for an altered output,
+                which is counted already.
+        """
+        self._block[item.key] = (item, row, if_published)
         if len(self._block) >= BLOCK:
             self.explain()
 
     def explain(self) -> None:
         """Sort what was taken in into the findings."""
-        published: set[str] = set()
-        if self._block:
-            for row in self._history(min(self._block), max(self._block)):
-                found = self._block.get(row["key"])
-                same = found is not None and found[:2] == (row["output_etag"], row["output_size"])
-                if same and row["status"] == "published":
-                    published.add(row["key"])
-                    if len(published) == len(self._block):
-                        break
-        for key, (_, _, finding) in self._block.items():
-            (finding if key in published else self._result.unaccounted).add(key)
+        published = self._published() if self._block else set()
+        for key, (_, row, finding) in self._block.items():
+            if row is not None and key not in published:
+                self._result.unrecorded.add(row.shard, row.row)
+            if finding is not None:
+                (finding if key in published else self._result.unaccounted).add(key)
         self._block = {}
+
+    def _published(self) -> set[str]:
+        """Keys of the block under which lies what an outcome of any job tells of."""
+        published: set[str] = set()
+        for outcome in self._history(min(self._block), max(self._block)):
+            if outcome["key"] not in self._block or outcome["status"] != "published":
+                continue
+            item = self._block[outcome["key"]][0]
+            if (item.etag, item.size) == (outcome["output_etag"], outcome["output_size"]):
+                published.add(item.key)
+                if len(published) == len(self._block):
+                    break
+        return published
 
     def _history(self, first: str, last: str) -> Iterator[OutcomeRow]:
         """Every outcome there ever was of this and other jobs in shards that touch the range."""

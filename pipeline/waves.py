@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from pipeline.due import MIXED_RULES, ShardWork, WorkFinder, is_valid, row_identity
+from pipeline.due import MIXED_RULES, ShardWork, WorkFinder
 from pipeline.engine import Engine, EngineCrashed, OutcomeDict
 from pipeline.errors import LedgerError, StreetblurError
+from pipeline.identity import is_valid, row_identity
 from pipeline.isolation import run_isolated
 from pipeline.job import JobSpec, Revision
 from pipeline.lease import Lease

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from pipeline.errors import ConfigurationError
 from pipeline.images import ImageLimits
@@ -36,6 +36,7 @@ class StageConfig:
         secret_id: HMAC id of the noise secret every worker must hold.
         detector: ``module:function`` that takes this configuration and gives a Detector.
         model_repository: where the models lie; by default as the registry finds them.
+        past: policies of runs that may have been cut off, by digest (see ``WorkItem.past``).
     """
 
     token: str
@@ -50,6 +51,7 @@ class StageConfig:
     model_repository: str | None = None
     models: str = ""
     policy_digest: str = ""
+    past: Mapping[str, PrivacyPolicy] = field(default_factory=dict)
 
 
 def packaged_detector(config: StageConfig) -> Detector:
@@ -59,11 +61,12 @@ def packaged_detector(config: StageConfig) -> Detector:
     """
     from serving.detectors import DEFAULT_FLOOR, load_detectors
 
-    policy = config.policy
+    policies = (config.policy, *config.past.values())
     floor = {
-        label: min(DEFAULT_FLOOR, policy.for_label(label).lowest_threshold) for label in LABELS
+        label: min(DEFAULT_FLOOR, *(p.for_label(label).lowest_threshold for p in policies))
+        for label in LABELS
     }
-    versions = policy.models.model_dump()
+    versions = config.policy.models.model_dump()
     return load_detectors(versions, repository=config.model_repository, floor=floor)
 
 
@@ -118,7 +121,7 @@ def _make_publish(config: StageConfig) -> Chain:
     output = open_store(config.output_uri, settings=config.storage)
     guard = LeaseGuard(output, config.epoch)
     redact = Redact(config.policy, worker_secret(config.secret_id))
-    decide = Decide(config.policy)
+    decide = Decide(config.policy, config.past)
     publish = Publish(output, redact, config.policy, guard.check)
     return lambda envelope: guarded("publish", publish, guarded("decide", decide, envelope))
 

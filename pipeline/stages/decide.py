@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pipeline.errors import ImageRefused
 from pipeline.policy import PrivacyPolicy
@@ -14,10 +14,19 @@ from serving.geometry import Candidate
 
 
 class Decide:
-    """Turns candidates, overrides and earlier boxes into decisions."""
+    """Turns candidates, overrides and earlier boxes into decisions.
 
-    def __init__(self, policy: PrivacyPolicy) -> None:
+    Args:
+        policy: the rules.
+        past: by digest, the policies that items name in ``past``: what they would have blurred is
+            blurred too, since a run that was cut off may have done so.
+    """
+
+    def __init__(
+        self, policy: PrivacyPolicy, past: Mapping[str, PrivacyPolicy] | None = None
+    ) -> None:
         self._policy = policy
+        self._past = past or {}
 
     def __call__(self, envelope: Envelope) -> Envelope:
         """Adds ``decisions``.
@@ -31,10 +40,14 @@ class Decide:
             )
         width, height = envelope.info.upright_size
         decisions = decide(envelope.candidates, self._policy, width, height)
+        priors = [*envelope.item.priors]
+        for digest in envelope.item.past:
+            earlier = decide(envelope.candidates, self._past[digest], width, height)
+            priors += [NamedBox(d.label, d.x1, d.y1, d.x2, d.y2) for d in earlier if d.kept]
         seen = {(d.label, d.x1, d.y1, d.x2, d.y2) for d in decisions if d.kept}
         for boxes, source, reason in (
             (envelope.item.overrides, "override", "override"),
-            (envelope.item.priors, "prior", "blurred_before"),
+            (priors, "prior", "blurred_before"),
         ):
             for decision in forced(boxes, source, reason, width, height):
                 where = (decision.label, decision.x1, decision.y1, decision.x2, decision.y2)

@@ -1,0 +1,146 @@
+"""What a run that was cut off may have published without a record of it.
+
+A picture is published before its outcome is committed. When a run is killed in between, nobody
+knows what it blurred; under the same rules the next run blurs the same. Under others it must not
+show again what the killed one hid (invariant 3): pictures in the output that no outcome accounts
+for are judged by the earlier rules too. What other models found cannot be told; that is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import ConfigurationError
+from pipeline.identity import row_identity
+from pipeline.job import Revision, ShardEntry
+from pipeline.ledger import Ledger
+from pipeline.manifest import LiveRow
+from pipeline.overrides import named
+from pipeline.policy import PrivacyPolicy
+from pipeline.records import NamedBox
+from pipeline.verify import verify
+from pipeline.workspace import Workspace
+
+
+def since(ledger: Ledger, added: Revision) -> list[Revision]:
+    """The revisions from ``added`` on, in order."""
+    return [revision for revision in ledger.revisions() if revision.number >= added.number]
+
+
+def unrecorded(
+    revisions: Sequence[Revision], row: LiveRow, outcome: Mapping[str, Any] | None
+) -> Sequence[Revision]:
+    """Those of ``revisions`` whose rules may have judged ``row`` after its newest outcome.
+
+    Args:
+        revisions: from the one that added the row on, in order.
+        row: a manifest row.
+        outcome: its newest outcome, if there is one. Where several revisions had its rules, it
+            may be as old as the first of them.
+    """
+    if outcome is not None:
+        for position, revision in enumerate(revisions):
+            if row_identity(revision, row.key, row.etag) == outcome["identity"]:
+                return revisions[position + 1 :]
+    return revisions
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """What may have been blurred in one picture besides what is recorded.
+
+    Attributes:
+        policies: digests of policies other than the one in force.
+        boxes: overrides of that time.
+    """
+
+    policies: frozenset[str] = frozenset()
+    boxes: frozenset[NamedBox] = frozenset()
+
+    @classmethod
+    def of(cls, revisions: Sequence[Revision], rules: Revision, key: str) -> Suspicion:
+        """What ``revisions`` may have blurred in ``key``, against the ``rules`` in force."""
+        return cls(
+            frozenset(r.policy_digest for r in revisions if r.policy_digest != rules.policy_digest),
+            frozenset(box for r in revisions for box in named(r.overrides, key)),
+        )
+
+    def __or__(self, other: Suspicion) -> Suspicion:
+        return Suspicion(
+            self.policies | other.policies,
+            self.boxes | other.boxes,
+        )
+
+
+def past_policies(ledgers: Sequence[Ledger], rules: Revision) -> dict[str, PrivacyPolicy]:
+    """Every policy that ``ledgers`` ever had besides that of ``rules``, by digest."""
+    found = {r.policy_digest: r.policy for ledger in ledgers for r in ledger.revisions()}
+    found.pop(rules.policy_digest, None)
+    return found
+
+
+def unrecorded_elsewhere(
+    sibling: Ledger,
+    around: Iterator[tuple[Revision, ShardEntry]],
+    etags: Mapping[str, str],
+    rules: Revision,
+) -> Iterator[tuple[str, Suspicion]]:
+    """Key and suspicion of the pictures that another job may have published unrecorded.
+
+    Args:
+        sibling: its ledger.
+        around: its shards that may hold one of the keys.
+        etags: identity of each source that is due, by key.
+        rules: those in force.
+    """
+    for added, entry in around:
+        revisions = since(sibling, added)
+        if _all_recorded(sibling, entry, revisions):
+            continue
+        outcomes = {row["row"]: row for row in sibling.outcomes(entry.shard)}
+        for row in sibling.rows(added, entry):
+            if etags.get(row.key) == row.etag:
+                late = unrecorded(revisions, row, outcomes.get(row.row))
+                yield row.key, Suspicion.of(late, rules, row.key)
+
+
+def _all_recorded(ledger: Ledger, entry: ShardEntry, revisions: Sequence[Revision]) -> bool:
+    """Whether all revisions since had one set of rules, and a commit by it covers the shard."""
+    first = revisions[0]
+    if any(
+        r.rules_digest() != first.rules_digest() or r.overrides != first.overrides
+        for r in revisions
+    ):
+        return False
+    commit = ledger.commit(entry.shard)
+    return commit is not None and commit.rules == first.rules_digest()
+
+
+def refuse_other_models(workspace: Workspace, siblings: Sequence[str], rules: Revision) -> None:
+    """Refuse ``rules`` whose models differ from those of a run that was cut off.
+
+    Nothing may have been written for ``rules`` yet: afterwards they would count as such a run.
+
+    Args:
+        workspace: of the job that is to run.
+        siblings: names of the other jobs over its output.
+        rules: the revision that is to come into force.
+
+    Raises:
+        ConfigurationError: other models published pictures that no outcome accounts for.
+    """
+    for name in (workspace.job, *siblings):
+        ledger = workspace.sibling(name)
+        if not ledger.revisions() or ledger.current().models == rules.models:
+            continue
+        found = verify(Workspace(workspace.output, workspace.root, name, ledger))
+        if found.unrecorded:
+            raise ConfigurationError(
+                f"a run with other models was cut off after it published {len(found.unrecorded)} "
+                "pictures, and what it blurred in them is not known",
+                where=f"job {name}",
+                fix="Run that job again with the policy and models it had, then go on; or say "
+                "--allow-unblur to let the present models alone decide",
+            )

@@ -1,0 +1,26 @@
+"""Whether an outcome still stands: the identity its row must have under a revision's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.job import Revision
+from pipeline.overrides import named
+from pipeline.records import result_identity
+
+
+def row_identity(revision: Revision, key: str, etag: str) -> str:
+    """Identity that a result for ``key`` must carry under ``revision``'s rules."""
+    return result_identity(
+        etag,
+        policy_digest=revision.policy_digest,
+        models=revision.models,
+        overrides=named(revision.overrides, key),
+        redaction_version=revision.redaction_version,
+    )
+
+
+def is_valid(row: Mapping[str, Any], identity: str) -> bool:
+    """Whether an outcome row still stands; a failure never does."""
+    return row["status"] in {"published", "quarantined"} and row["identity"] == identity

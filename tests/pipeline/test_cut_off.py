@@ -1,0 +1,158 @@
+"""A run that was cut off may have published what no outcome tells of: it stays blurred."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from pipeline.engine import LocalEngine
+from pipeline.errors import ConfigurationError
+from pipeline.policy import load_policy
+from pipeline.records import kept_boxes
+from pipeline.status import find_outcome
+from tests.integration.jobs import MODELS, files, pictures, run_stubbed
+
+pytestmark = pytest.mark.usefixtures("secret")
+PICTURES = 4
+
+CENTRE = [("face", 24, 16, 72, 48)]
+OTHER_MODELS = {**MODELS, "face_detector": "2:test"}
+
+
+class Cut(LocalEngine):
+    """Ends when some images are published, before anybody hears of any."""
+
+    after = 2
+
+    def run(self, items, *, searching=False):
+        for number, _ in enumerate(super().run(items, searching=searching), 1):
+            if number == self.after:
+                raise KeyboardInterrupt
+        yield from ()
+
+
+class CutAtOnce(Cut):
+    """Ends before anything is published."""
+
+    def run(self, items, *, searching=False):
+        raise KeyboardInterrupt
+        yield
+
+
+def cut_off(source, output, engine=Cut, **flags):
+    with pytest.raises(KeyboardInterrupt):
+        run_stubbed(source, output, engine_factory=engine, **flags)
+    return files(output)
+
+
+@pytest.fixture
+def lax(tmp_path):
+    """A policy under which the stub's face is not blurred."""
+    policy = load_policy("default").model_dump(mode="json")
+    policy["face"]["threshold"] = 0.99
+    path = tmp_path / "lax.yaml"
+    path.write_text(yaml.safe_dump(policy))
+    return str(path)
+
+
+def boxes(result):
+    found = {}
+    for row in result.workspace.ledger.live_rows():
+        _, outcome = find_outcome(result.workspace.ledger, row.key)
+        found[row.key] = [(b.label, b.x1, b.y1, b.x2, b.y2) for b in kept_boxes(outcome)]
+    return found
+
+
+def test_other_rules_show_nothing_that_the_killed_run_hid(source, output, lax):
+    hidden = cut_off(source, output)
+    assert len(hidden) == 2
+    result, _ = run_stubbed(source, output, policy=lax)
+    now = files(output)
+    assert {key: now[key] for key in hidden} == hidden
+    assert boxes(result) == {key: CENTRE if key in hidden else [] for key in now}
+    _, recorder = run_stubbed(source, output, policy=lax)
+    assert recorder.rows == []
+    assert files(output) == now
+
+
+def test_allow_unblur_lets_the_present_rules_decide(source, output, lax):
+    cut_off(source, output)
+    result, _ = run_stubbed(source, output, policy=lax, allow_unblur=True, allow_empty=True)
+    assert set(map(tuple, boxes(result).values())) == {()}
+
+
+def test_the_same_rules_leave_no_trace_of_the_cut(source, output, tmp_path):
+    cut_off(source, output)
+    _, recorder = run_stubbed(source, output)
+    assert {d["source"] for row in recorder.rows for d in row["detections"]} == {"stub"}
+    run_stubbed(source, tmp_path / "undisturbed")
+    assert files(output) == files(tmp_path / "undisturbed")
+
+
+def test_rules_that_published_nothing_blur_nothing(source, output, lax):
+    cut_off(source, output, CutAtOnce)
+    result, _ = run_stubbed(source, output, policy=lax, allow_empty=True)
+    assert set(map(tuple, boxes(result).values())) == {()}
+
+
+def test_a_picture_that_came_later_is_judged_by_the_present_rules_alone(source, output, lax):
+    run_stubbed(source, output)
+    pictures(source / "new", 1, seed=5)
+    result, _ = run_stubbed(source, output, policy=lax)
+    found = boxes(result)
+    assert found.pop("new/d0/0000.jpg") == []
+    assert set(map(tuple, found.values())) == {tuple(CENTRE)}
+
+
+def test_what_another_job_hid_before_it_was_killed_stays_hidden(source, output, lax):
+    hidden = cut_off(source, output, job="a")
+    result, _ = run_stubbed(source, output, job="b", policy=lax)
+    now = files(output)
+    assert {key: now[key] for key in hidden} == hidden
+    assert boxes(result) == {key: CENTRE if key in hidden else [] for key in now}
+
+
+def test_rules_that_come_back_remember_what_lay_between(source, output, lax):
+    first, _ = run_stubbed(source, output, policy=lax, allow_empty=True)
+    assert set(map(tuple, boxes(first).values())) == {()}
+    hidden = cut_off(source, output, policy="default")
+    result, recorder = run_stubbed(source, output, policy=lax, allow_empty=True)
+    blurred = {row["key"] for row in recorder.rows}
+    assert len(blurred) == 2  # the altered ones; the others still are what the first run made
+    assert {key: boxes(result)[key] for key in blurred} == dict.fromkeys(blurred, CENTRE)
+    assert {key: files(output)[key] for key in blurred} == {key: hidden[key] for key in blurred}
+
+
+def test_overrides_of_the_killed_run_stay(source, output, tmp_path):
+    path = tmp_path / "overrides.yaml"
+    path.write_text("d0/0000.jpg:\n- {label: face, xyxy: [1, 2, 30, 20]}\n")
+    cut_off(source, output, overrides=str(path), detector="blind", allow_empty=True)
+    path.write_text("{}\n")
+    result, _ = run_stubbed(source, output, overrides=str(path), detector="blind", allow_empty=True)
+    assert boxes(result)["d0/0000.jpg"] == [("face", 1, 2, 30, 20)]
+
+
+@pytest.mark.parametrize("job", ["test", "another"])
+def test_what_other_models_hid_cannot_be_told_and_stops_the_run(source, output, job):
+    hidden = cut_off(source, output)
+    with pytest.raises(ConfigurationError, match="other models was cut off") as caught:
+        run_stubbed(source, output, job=job, models=OTHER_MODELS)
+    assert "--allow-unblur" in caught.value.fix
+    assert files(output) == hidden
+    run_stubbed(source, output)  # finished first, as the error says
+    result, _ = run_stubbed(source, output, job=job, models=OTHER_MODELS, detector="blind")
+    assert set(map(tuple, boxes(result).values())) == {tuple(CENTRE)}
+
+
+def test_other_models_are_welcome_when_the_killed_run_published_nothing(source, output):
+    assert cut_off(source, output, CutAtOnce) == {}
+    result, _ = run_stubbed(source, output, models=OTHER_MODELS)
+    assert len(boxes(result)) == PICTURES
+
+
+def test_allow_unblur_lets_other_models_decide_alone(source, output):
+    cut_off(source, output)
+    result, _ = run_stubbed(
+        source, output, models=OTHER_MODELS, detector="blind", allow_unblur=True, allow_empty=True
+    )
+    assert set(map(tuple, boxes(result).values())) == {()}
