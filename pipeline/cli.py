@@ -104,10 +104,10 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Anonymise every picture of INPUT into OUTPUT; run it again to go on or to take in changes."""
-    from pipeline import operations
+    from pipeline import access, operations
 
     configure_logging(log_format, verbose=verbose)
-    spec = operations.spec_of(**asdict(job), **asdict(execution), metrics_port=metrics_port)
+    spec = access.spec_of(**asdict(job), **asdict(execution), metrics_port=metrics_port)
     if dry_run:
         operations.show_preview(spec)
         return
@@ -118,19 +118,19 @@ def run(
 @grouped
 def plan(job: JobOptions, log_format: LogOption = "auto") -> None:
     """List INPUT into the job's manifest and say what was found; no picture is processed."""
-    from pipeline import operations
+    from pipeline import access, operations
 
     configure_logging(log_format, verbose=False)
-    operations.plan(operations.spec_of(**asdict(job)))
+    operations.plan(access.spec_of(**asdict(job)))
 
 
 @app.command()
 @grouped
 def status(place: ExistingJob, as_json: AsJson = False) -> None:
     """Say where the jobs in OUTPUT stand (reads the ledger only)."""
-    from pipeline import operations
+    from pipeline import access, operations
 
-    operations.show_status(operations.access_of(**asdict(place)), as_json)
+    operations.show_status(access.access_of(**asdict(place)), as_json)
 
 
 @app.command()
@@ -151,14 +151,12 @@ def rerun(
 
     Limits and workers are not kept with the job: give the job file that it was run with, if any.
     """
-    from pipeline import operations
+    from pipeline import access, operations
 
     configure_logging(log_format, verbose=verbose)
     choice = operations.choice_of(failed=failed, quarantined=quarantined, shard=shard)
-    access = operations.access_of(**asdict(place))
-    spec = operations.spec_of_job(
-        access, job_file=place.job_file, policy=policy, **asdict(execution)
-    )
+    job = access.access_of(**asdict(place))
+    spec = access.spec_of_job(job, job_file=place.job_file, policy=policy, **asdict(execution))
     bar = use_bar(log_format, verbose=verbose)
     raise typer.Exit(operations.run(spec, bar=bar, choice=choice))
 
@@ -167,10 +165,10 @@ def rerun(
 @grouped
 def verify(place: ExistingJob, allow_empty: AllowEmpty = None, as_json: AsJson = False) -> None:
     """Check that manifest, commits and the objects in OUTPUT agree; nothing is changed."""
-    from pipeline import operations
+    from pipeline import access, operations
 
-    access = operations.access_of(**asdict(place))
-    raise typer.Exit(operations.verify_job(access, as_json, allow_empty=bool(allow_empty)))
+    job = access.access_of(**asdict(place))
+    raise typer.Exit(operations.verify_job(job, as_json, allow_empty=bool(allow_empty)))
 
 
 @app.command()
@@ -183,10 +181,10 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show what became of one image and why: each detection, kept or dropped."""
-    from pipeline import operations
+    from pipeline import access, operations
 
-    access = operations.access_of(**asdict(place))
-    raise typer.Exit(operations.explain(access, key, as_json))
+    job = access.access_of(**asdict(place))
+    raise typer.Exit(operations.explain(job, key, as_json))
 
 
 @models_app.command("list")

@@ -8,129 +8,24 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.access import Access, existing, workspace_of
 from pipeline.due import Choice, Rows
 from pipeline.errors import ConfigurationError
-from pipeline.job import JobSpec, load_spec, settings_from
+from pipeline.job import JobSpec
 from pipeline.ledger import Tally
 from pipeline.overrides import load_overrides
 from pipeline.policy import DEFAULT_POLICY, load_policy, packaged_policies
-from pipeline.storage import NotFound, ObjectStore, StorageSettings, check_disjoint, open_store
+from pipeline.storage import NotFound, check_disjoint, open_store
 from pipeline.verify import Verification
 from pipeline.workspace import Workspace, find_job, jobs_in, open_workspace
 
 out = Console(highlight=False, soft_wrap=True)
-
-
-class Access(BaseSettings):
-    """Where an existing job is; what no flag says comes from the environment or the job file."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="STREETBLUR_", env_nested_delimiter="__", extra="ignore"
-    )
-    output: str
-    job: str | None = None
-    workspace: str | None = None
-    storage: StorageSettings = StorageSettings()
-
-
-def access_of(
-    output: str | None,
-    job: str | None,
-    workspace: str | None,
-    endpoint_url: str | None,
-    insecure: bool | None = None,
-    job_file: Path | None = None,
-) -> Access:
-    """Flags over environment over job file.
-
-    Raises:
-        ConfigurationError: a value is missing or wrong.
-    """
-    flags: dict[str, Any] = {"output": output, "job": job, "workspace": workspace}
-    flags["storage"] = _storage_flags(endpoint_url, insecure)
-    return settings_from(Access, flags, job_file)
-
-
-def spec_of(
-    job_file: Path | None, endpoint_url: str | None, insecure: bool | None, **flags: Any
-) -> JobSpec:
-    """The JobSpec of flags, environment and job file.
-
-    Raises:
-        ConfigurationError: naming file and field.
-    """
-    return load_spec(job_file, storage=_storage_flags(endpoint_url, insecure), **flags)
-
-
-def _storage_flags(endpoint_url: str | None, insecure: bool | None) -> dict[str, Any] | None:
-    """What the flags set of ``storage``; what they leave open, environment and file say."""
-    flags = {"endpoint_url": endpoint_url or None, "insecure": insecure}
-    return {name: value for name, value in flags.items() if value is not None} or None
-
-
-def spec_of_job(access: Access, job_file: Path | None = None, **flags: Any) -> JobSpec:
-    """The JobSpec of a job that exists: which one it is says its own record, the rest as always.
-
-    Raises:
-        ConfigurationError: there is no such job.
-    """
-    workspace = workspace_of(access)
-    record = workspace.ledger.job()
-    if record is None:
-        raise ConfigurationError("there is no such job", where=workspace.job)
-    return load_spec(
-        job_file,
-        input=record.input,
-        output=record.output,
-        job=record.job,
-        workspace=access.workspace,
-        storage=asdict(access.storage),
-        **flags,
-    )
-
-
-def workspace_of(access: Access) -> Workspace:
-    """The workspace of an existing job.
-
-    Raises:
-        ConfigurationError: no such job, or several to choose from.
-    """
-    output = _existing("OUTPUT", access.output, access.storage)
-    probe = open_workspace(output, "any", workspace=access.workspace, settings=access.storage)
-    job = find_job(probe.root, access.job)
-    return open_workspace(output, job, workspace=access.workspace, settings=access.storage)
-
-
-_PLACE_FIXES = {
-    "INPUT": "INPUT is the folder or bucket with the pictures to read, not a single file: check "
-    "its spelling, and that its disk is mounted",
-    "OUTPUT": "OUTPUT is the folder or bucket that a job has written to: check its spelling, or "
-    "start a job with `streetblur run INPUT OUTPUT`",
-}
-
-
-def _existing(name: Literal["INPUT", "OUTPUT"], uri: str, settings: StorageSettings) -> ObjectStore:
-    """The store at ``uri``, which has to be there before anything else makes sense.
-
-    Raises:
-        ConfigurationError: it is not.
-    """
-    store = open_store(uri, settings=settings)
-    try:
-        store.ensure_root(create=False)
-    except NotFound as error:
-        raise ConfigurationError(
-            f"there is no such folder or bucket for {name}", where=uri, fix=_PLACE_FIXES[name]
-        ) from error
-    return store
 
 
 def choice_of(*, failed: bool, quarantined: bool, shard: int | None) -> Choice:
@@ -156,7 +51,7 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
     from pipeline.result import Exit
     from pipeline.runner import Runner
 
-    _existing("INPUT", spec.input, spec.storage)
+    existing("INPUT", spec.input, spec.storage)
     metrics = JobMetrics(spec.job_name)
     if spec.metrics_port is not None:
         metrics.serve(spec.metrics_port)
@@ -214,7 +109,7 @@ def plan(spec: JobSpec) -> None:
     from pipeline.model_commands import models_in_force
     from pipeline.runner import Runner
 
-    _existing("INPUT", spec.input, spec.storage)
+    existing("INPUT", spec.input, spec.storage)
     workspace, revision = Runner(spec, [], models_in_force).plan_only()
     table = Table(title=f"job {workspace.job}, revision {revision.number}", show_header=False)
     table.add_row("pictures", f"{revision.live_rows:,} ({revision.bytes / 1e6:,.1f} MB)")
@@ -233,7 +128,7 @@ def show_preview(spec: JobSpec) -> None:
     from pipeline.planner import Rules, preview
 
     check_disjoint(spec.input, spec.output)
-    source = _existing("INPUT", spec.input, spec.storage)
+    source = existing("INPUT", spec.input, spec.storage)
     output = open_store(spec.output, settings=spec.storage)
     workspace = open_workspace(
         output, spec.job_name, workspace=spec.workspace, settings=spec.storage
@@ -283,7 +178,7 @@ def show_status(access: Access, as_json: bool) -> None:
     """Print the state of one job, or of all jobs of the workspace."""
     from pipeline.status import job_status
 
-    output = _existing("OUTPUT", access.output, access.storage)
+    output = existing("OUTPUT", access.output, access.storage)
     probe = open_workspace(output, "any", workspace=access.workspace, settings=access.storage)
     names = [find_job(probe.root, access.job)] if access.job else jobs_in(probe.root)
     if not names:

@@ -51,8 +51,8 @@ def test_every_command_explains_itself(words):
 def test_status_needs_neither_ray_nor_torch_nor_models(source, tmp_path):
     run_local(source, tmp_path / "out", "--job", "j")
     code = (
-        "import sys; from pipeline import operations as o;"
-        f"o.show_status(o.access_of({str(tmp_path / 'out')!r}, None, None, None), True);"
+        "import sys; from pipeline import access as a, operations as o;"
+        f"o.show_status(a.access_of({str(tmp_path / 'out')!r}, None, None, None), True);"
         "bad = {'ray', 'torch', 'onnxruntime', 'onnx'} & set(sys.modules); sys.exit(bool(bad))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from pipeline.access import access_of
 from pipeline.errors import ConfigurationError
 from pipeline.job import default_job_name, load_spec, warn_of_unknown_settings
-from pipeline.operations import access_of, resume_command
+from pipeline.operations import resume_command
 from pipeline.overrides import load_overrides
 from pipeline.policy import parse_policy
 

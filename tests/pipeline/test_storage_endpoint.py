@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.access import access_of, spec_of
 from pipeline.errors import ConfigurationError
 from pipeline.job import load_spec
-from pipeline.operations import access_of, resume_command, spec_of
+from pipeline.operations import resume_command
 from pipeline.storage import AccessDenied, ObjectStore, StorageSettings, open_store
 
 ELSEWHERE = "http://storage.example.test:9000"

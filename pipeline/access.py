@@ -1,0 +1,118 @@
+"""Where a job is, or is to be: flags, environment and job file, checked against what is there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.errors import ConfigurationError
+from pipeline.job import JobSpec, load_spec, settings_from
+from pipeline.storage import NotFound, ObjectStore, StorageSettings, open_store
+from pipeline.workspace import Workspace, find_job, open_workspace
+
+
+class Access(BaseSettings):
+    """Where an existing job is; what no flag says comes from the environment or the job file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STREETBLUR_", env_nested_delimiter="__", extra="ignore"
+    )
+    output: str
+    job: str | None = None
+    workspace: str | None = None
+    storage: StorageSettings = StorageSettings()
+
+
+def access_of(
+    output: str | None,
+    job: str | None,
+    workspace: str | None,
+    endpoint_url: str | None,
+    insecure: bool | None = None,
+    job_file: Path | None = None,
+) -> Access:
+    """Flags over environment over job file.
+
+    Raises:
+        ConfigurationError: a value is missing or wrong.
+    """
+    flags: dict[str, Any] = {"output": output, "job": job, "workspace": workspace}
+    flags["storage"] = _storage_flags(endpoint_url, insecure)
+    return settings_from(Access, flags, job_file)
+
+
+def spec_of(
+    job_file: Path | None, endpoint_url: str | None, insecure: bool | None, **flags: Any
+) -> JobSpec:
+    """The JobSpec of flags, environment and job file.
+
+    Raises:
+        ConfigurationError: naming file and field.
+    """
+    return load_spec(job_file, storage=_storage_flags(endpoint_url, insecure), **flags)
+
+
+def _storage_flags(endpoint_url: str | None, insecure: bool | None) -> dict[str, Any] | None:
+    """What the flags set of ``storage``; what they leave open, environment and file say."""
+    flags = {"endpoint_url": endpoint_url or None, "insecure": insecure}
+    return {name: value for name, value in flags.items() if value is not None} or None
+
+
+def spec_of_job(access: Access, job_file: Path | None = None, **flags: Any) -> JobSpec:
+    """The JobSpec of a job that exists: which one it is says its own record, the rest as always.
+
+    Raises:
+        ConfigurationError: there is no such job.
+    """
+    workspace = workspace_of(access)
+    record = workspace.ledger.job()
+    if record is None:
+        raise ConfigurationError("there is no such job", where=workspace.job)
+    return load_spec(
+        job_file,
+        input=record.input,
+        output=record.output,
+        job=record.job,
+        workspace=access.workspace,
+        storage=asdict(access.storage),
+        **flags,
+    )
+
+
+def workspace_of(access: Access) -> Workspace:
+    """The workspace of an existing job.
+
+    Raises:
+        ConfigurationError: no such job, or several to choose from.
+    """
+    output = existing("OUTPUT", access.output, access.storage)
+    probe = open_workspace(output, "any", workspace=access.workspace, settings=access.storage)
+    job = find_job(probe.root, access.job)
+    return open_workspace(output, job, workspace=access.workspace, settings=access.storage)
+
+
+_PLACE_FIXES = {
+    "INPUT": "INPUT is the folder or bucket with the pictures to read, not a single file: check "
+    "its spelling, and that its disk is mounted",
+    "OUTPUT": "OUTPUT is the folder or bucket that a job has written to: check its spelling, or "
+    "start a job with `streetblur run INPUT OUTPUT`",
+}
+
+
+def existing(name: Literal["INPUT", "OUTPUT"], uri: str, settings: StorageSettings) -> ObjectStore:
+    """The store at ``uri``, which has to be there before anything else makes sense.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    store = open_store(uri, settings=settings)
+    try:
+        store.ensure_root(create=False)
+    except NotFound as error:
+        raise ConfigurationError(
+            f"there is no such folder or bucket for {name}", where=uri, fix=_PLACE_FIXES[name]
+        ) from error
+    return store
