@@ -5,12 +5,14 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import secrets
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _VITAL = {"gcs_server", "raylet"}
 _LONGEST = 300
+_STUCK_S = 5.0
 _A_YEAR_S = 31_536_000
 # What Ray appends to its folder for a socket; the whole path must stay within the system's limit.
 _SOCKET_TAIL = "/r/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
@@ -52,6 +55,7 @@ def connect(workers: int, address: str | None) -> bool:
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(1000 * _A_YEAR_S))
     # What is left in this process of a cluster whose GCS died would end the process by then.
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(_A_YEAR_S))
+    _demand_token()
     on_terminate = signal.getsignal(signal.SIGTERM)
     disconnect()  # what is left of a cluster before
     folder = make_scratch("ray", temp=_short_temp())
@@ -77,9 +81,43 @@ def connect(workers: int, address: str | None) -> bool:
 def disconnect() -> None:
     """Stop the private cluster of this process, if there is one, and remove all that it wrote."""
     if _folders and ray.is_initialized():
+        if dead_processes():
+            _leave_stuck_threads()
         ray.shutdown()
     while _folders:
         remove_scratch(_folders.pop())
+
+
+def _leave_stuck_threads() -> None:
+    """Let Ray's shutdown go on without its threads that wait for a dead GCS: it joins them."""
+    worker = ray_worker.global_worker
+    worker.threads_stopped.set()
+    for thread, subscriber in (
+        ("listener_thread", "gcs_error_subscriber"),
+        ("logger_thread", "gcs_log_subscriber"),
+    ):
+        if hasattr(worker, thread):
+            getattr(worker, subscriber).close()
+            getattr(worker, thread).join(_STUCK_S)
+            if getattr(worker, thread).is_alive():
+                delattr(worker, thread)
+    # shutdown clears the flag for the next cluster's threads; those left behind keep theirs
+    worker.threads_stopped = threading.Event()
+
+
+def _demand_token() -> None:
+    """Let only this process and its children into its private clusters.
+
+    Ray listens on all interfaces. It asks for a token unless the environment says otherwise; by
+    default for one that lies in the home folder and never changes.
+    """
+    os.environ.pop("RAY_AUTH_MODE", None)
+    os.environ["RAY_AUTH_TOKEN"] = _token()
+
+
+@cache
+def _token() -> str:
+    return secrets.token_hex(32)  # one a process: Ray reads it once
 
 
 def _short_temp() -> Path:

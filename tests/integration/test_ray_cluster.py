@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,12 +16,12 @@ from ray._private import worker as ray_worker
 
 from pipeline.engine import OutcomeDict
 from pipeline.graph import RayEngine
-from pipeline.ray_cluster import connect
+from pipeline.ray_cluster import connect, disconnect
 from pipeline.records import WorkItem
 from pipeline.result import Exit
 from pipeline.secret import VARIABLE
 from pipeline.stages.build import StageConfig
-from tests.integration.jobs import SECRET, files, pictures, run_stubbed
+from tests.integration.jobs import SECRET, environment, files, pictures, run_stubbed
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +47,21 @@ def test_nobody_starts_a_cluster_by_asking_too_late() -> None:
     with pytest.raises(Exception, match=r"not been started|not initialized|shut"):
         ray.get(reference)
     assert not ray.is_initialized()
+
+
+def test_a_thread_that_waits_for_a_dead_gcs_holds_nobody_up() -> None:
+    connect(1, None)
+    worker = ray_worker.global_worker
+    (gcs,) = ray_worker._global_node.all_processes["gcs_server"]
+    gcs.process.kill()
+    gcs.process.wait()
+    worker.listener_thread = threading.Thread(target=threading.Event().wait, daemon=True)
+    worker.listener_thread.start()
+    disconnect()
+    assert not ray.is_initialized()
+    connect(1, None)
+    assert ray.cluster_resources()["CPU"] == 2
+    disconnect()
 
 
 class Dying:
@@ -73,3 +93,43 @@ def test_a_cluster_whose_gcs_dies_is_followed_by_another(
     assert len(files(tmp_path / "out")) == 4
     printed = capfd.readouterr()
     assert (printed.out, "Traceback" in printed.err) == ("", False)
+
+
+JOIN = """
+import ray, sys
+from pipeline.ray_cluster import connect, disconnect
+try:
+    connect(1, sys.argv[1])
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+print(ray.cluster_resources()["CPU"])
+"""
+
+
+def joining(address: str, **more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", JOIN, address],
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_nobody_joins_a_private_cluster_without_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # what may come from the caller's environment
+    connect(1, None)
+    address = ray.get_runtime_context().gcs_address
+    own = {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+    for name in own:
+        monkeypatch.delenv(name)
+    strangers = [
+        joining(address),
+        joining(address, RAY_AUTH_MODE="disabled"),
+        joining(address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64),
+    ]
+    for stranger in strangers:
+        printed, errors = stranger.communicate(timeout=240)
+        assert stranger.returncode == 1, printed
+        assert re.search("InvalidAuthToken|Authentication|Unauthenticated", errors)
+    assert joining(address, **own).communicate(timeout=240)[0] == "2.0\n"
