@@ -35,7 +35,8 @@ test: lint  ## lint and all tests but the nightly ones
 nightly: $(VENV)/.installed-dev  ## the long suites: 20 kill rounds, all of dev, fuzz
 	$(BIN)/python -m pytest -m nightly -rs --timeout 7200
 
-bench: $(VENV)/.installed-dev  ## engine overhead, printed as a ratio
+bench: $(VENV)/.installed-dev  ## engine overhead and the allocator's share, printed as ratios
+	$(BIN)/python -m evaluation.benchmarks.allocator
 	$(BIN)/python -m evaluation.benchmarks.engine_overhead
 
 lock: $(VENV)/.installed-dev  ## write the versions of this environment into constraints.txt

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import queue
 import threading
 import time
@@ -22,11 +21,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources, TaskPoolStrategy
 
+from pipeline.blocks import pack, unpack
 from pipeline.engine import EngineCrashed, OutcomeDict
 from pipeline.errors import StreetblurError
 from pipeline.ray_cluster import connect, dead_processes, disconnect, mute_console
@@ -42,9 +41,6 @@ MAX_RESTARTS = 4
 MAX_RETRIES = 3
 LOOK_S = 2.0
 """Seconds without an outcome after which the cluster's processes are looked at."""
-_ENVELOPE_SCHEMA = pa.schema(
-    [("envelope", pa.binary()), ("data", pa.large_binary()), ("pixels", pa.large_binary())]
-)
 _ROW_SCHEMA = OUTCOME_SCHEMA.append(pa.field("shard", pa.int32()))
 
 
@@ -161,7 +157,7 @@ def operators(config: StageConfig, workers: int = 1) -> list[str]:
     from ray.data._internal.logical.optimizers import get_execution_plan
 
     set_context(tolerate_lost_blocks=False)
-    plan = get_execution_plan(build_graph([_pack([])], config, workers)._logical_plan)
+    plan = get_execution_plan(build_graph([pack([])], config, workers)._logical_plan)
     dag = plan[0].dag if isinstance(plan, tuple) else plan.dag
     return [operator.name for operator in dag.post_order_iter()]
 
@@ -198,7 +194,7 @@ class RedactPublish:
         """Envelopes with candidates in, outcome rows out."""
         chain = publish_chain(self._config)
         rows = []
-        for envelope in _unpack(table):
+        for envelope in unpack(table):
             done = outcome_of(
                 chain(envelope),
                 policy_digest=self._config.policy_digest,
@@ -209,8 +205,8 @@ class RedactPublish:
 
 
 def _each(table: pa.Table, chain: Callable[[Envelope], Envelope]) -> Iterator[pa.Table]:
-    for envelope in _unpack(table):
-        yield _pack([chain(envelope)])
+    for envelope in unpack(table):
+        yield pack([chain(envelope)])
 
 
 def _blocks(items: Iterable[WorkItem], unit: int) -> Iterator[pa.Table]:
@@ -218,50 +214,10 @@ def _blocks(items: Iterable[WorkItem], unit: int) -> Iterator[pa.Table]:
     for item in items:
         buffer.append(start(item))
         if len(buffer) == unit:
-            yield _pack(buffer)
+            yield pack(buffer)
             buffer = []
     if buffer:
-        yield _pack(buffer)
-
-
-def _pack(envelopes: list[Envelope]) -> pa.Table:
-    """Envelopes as an Arrow table; bytes and pixels in columns of their own, not pickled."""
-    heads = [
-        pickle.dumps((e.item, e.info, *(getattr(e, name) for name in _CARRIED))) for e in envelopes
-    ]
-    pixels = [None if e.pixels is None else e.pixels.reshape(-1).data for e in envelopes]
-    return pa.table(
-        [
-            pa.array(heads, pa.binary()),
-            pa.array([e.data for e in envelopes], pa.large_binary()),
-            pa.array(pixels, pa.large_binary()),
-        ],
-        schema=_ENVELOPE_SCHEMA,
-    )
-
-
-_CARRIED = (
-    "candidates",
-    "peaks",
-    "decisions",
-    "obscured_share",
-    "published",
-    "ending",
-    "notes",
-    "milliseconds",
-)
-
-
-def _unpack(table: pa.Table) -> Iterator[Envelope]:
-    for number in range(table.num_rows):
-        item, info, *rest = pickle.loads(table["envelope"][number].as_py())  # noqa: S301 - our own
-        data = table["data"][number].as_py()
-        buffer = table["pixels"][number].as_buffer()
-        pixels = None
-        if buffer is not None and info is not None:
-            width, height = info.upright_size
-            pixels = np.frombuffer(buffer, np.uint8).reshape(height, width, 3)
-        yield Envelope(item, data, info, pixels, **dict(zip(_CARRIED, rest, strict=True)))
+        yield pack(buffer)
 
 
 _END = object()

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.job import JobSpec
 from serving import registry
 from serving.errors import ModelMissing
 from serving.model_checks import check_models
@@ -19,7 +18,7 @@ log = logging.getLogger(__name__)
 out = Console(highlight=False, soft_wrap=True)
 
 
-def models_in_force(spec: JobSpec, versions: dict[str, int]) -> dict[str, str]:
+def models_in_force(versions: dict[str, int]) -> dict[str, str]:
     """``version:sha256`` of each model that judges; fetches the default models when missing.
 
     Raises:

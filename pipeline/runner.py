@@ -28,7 +28,7 @@ from pipeline.overrides import load_overrides
 from pipeline.planner import Rules, plan
 from pipeline.policy import DEFAULT_POLICY, PrivacyPolicy, load_policy
 from pipeline.result import RunResult, exit_code
-from pipeline.secret import fresh_secret, install_secret, read_secret
+from pipeline.secret import NoiseSecret, fresh_secret, install_secret, read_secret
 from pipeline.stages.build import StageConfig
 from pipeline.storage import AccessDenied, ObjectStore, check_disjoint, open_store
 from pipeline.verify import verify
@@ -37,7 +37,7 @@ from pipeline.workspace import Workspace, open_workspace
 
 log = logging.getLogger(__name__)
 
-ModelsInForce = Callable[[JobSpec, dict[str, int]], dict[str, str]]
+ModelsInForce = Callable[[dict[str, int]], dict[str, str]]
 
 
 @dataclass(slots=True)
@@ -80,11 +80,12 @@ class Runner:
             StreetblurError: settings, storage, lease or models make a run impossible.
             KeyboardInterrupt: asked to stop; commits made so far stand.
         """
+        secret = self._secret()
         source, workspace = self._open()
         self._refuse_unknown_shard(workspace)
         with self._lease(workspace) as lease:
             revision = self._plan(source, workspace, lease)
-            config = self._stage_config(source, workspace, revision, lease)
+            config = self._stage_config(source, workspace, revision, lease, secret)
             start = time.monotonic()
             processed = self._work(workspace, revision, config, lease)
             seconds = time.monotonic() - start
@@ -140,7 +141,7 @@ class Runner:
         spec = self.spec
         policy = self._policy(workspace)
         overrides = load_overrides(spec.overrides) if spec.overrides else None
-        models = self.models(spec, policy.models.model_dump())
+        models = self.models(policy.models.model_dump())
         workspace.refuse_if_public()
         self._observer.phase("plan", input=source.uri)
         record = JobRecord(
@@ -178,23 +179,35 @@ class Runner:
         revisions = workspace.ledger.revisions()
         return revisions[-1].policy if revisions else load_policy(DEFAULT_POLICY)
 
+    def _secret(self) -> NoiseSecret:
+        """The noise secret of this run, installed for its workers.
+
+        Raises:
+            ConfigurationError: it is wrong, or a shared cluster has none.
+        """
+        secret = read_secret()
+        if secret is not None:
+            return secret
+        if self.spec.ray_address is not None:
+            raise ConfigurationError(
+                "a shared cluster needs the noise secret on every node",
+                where="STREETBLUR_SECRET",
+                fix="Set STREETBLUR_SECRET or STREETBLUR_SECRET_FILE here and on every node",
+            )
+        secret = fresh_secret()
+        log.info("no noise secret is set: this run uses a fresh random one, which is not stored")
+        install_secret(secret)
+        return secret
+
     def _stage_config(
-        self, source: ObjectStore, workspace: Workspace, revision: Revision, lease: Lease
+        self,
+        source: ObjectStore,
+        workspace: Workspace,
+        revision: Revision,
+        lease: Lease,
+        secret: NoiseSecret,
     ) -> StageConfig:
         spec = self.spec
-        secret = read_secret()
-        if secret is None:
-            if spec.ray_address is not None:
-                raise ConfigurationError(
-                    "a shared cluster needs the noise secret on every node",
-                    where="STREETBLUR_SECRET",
-                    fix="Set STREETBLUR_SECRET or STREETBLUR_SECRET_FILE here and on every node",
-                )
-            secret = fresh_secret()
-            log.info(
-                "no noise secret is set: this run uses a fresh random one, which is not stored"
-            )
-            install_secret(secret)
         return StageConfig(
             token=uuid.uuid4().hex,
             input_uri=source.uri,

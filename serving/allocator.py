@@ -10,15 +10,18 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
 KEPT_BYTES = 1 << 30
-"""Free memory above this at the end of the heap goes back to the system."""
 
 
-def keep_freed_memory() -> bool:
-    """Let this process keep the memory it frees, up to ``KEPT_BYTES``, and use it again.
+def keep_freed_memory(limit: int = KEPT_BYTES) -> bool:
+    """Let this process keep the memory it frees and use it again.
 
-    A model's tensors are some megabytes each. By default glibc maps each anew and gives it back,
-    and the system clears its pages every time: a fifth of the CPU time of an image
-    (docs/benchmarks/README.md). Memory stays bounded by the largest image seen.
+    Pictures and a model's tensors are some megabytes each. By default glibc maps each anew and
+    gives it back, and the system clears its pages every time: a fifth of the CPU time of
+    detection (docs/benchmarks/README.md). Memory stays bounded by the largest image seen.
+
+    Args:
+        limit: bytes; free memory above it at the end of the heap goes back to the system. A
+            process that has asked before keeps what it asked for then.
 
     Returns:
         Whether it took effect; False where the allocator is not glibc's.
@@ -29,5 +32,9 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    done = [mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)]
-    return all(done)
+    global _kept
+    _kept = max(_kept, limit)
+    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _kept))
+
+
+_kept = 0

@@ -19,6 +19,7 @@ from pipeline.stages.fetch import Decode, Fetch
 from pipeline.stages.publish import Publish
 from pipeline.stages.redact import Redact
 from pipeline.storage import StorageSettings, open_store
+from serving.allocator import keep_freed_memory
 from serving.geometry import LABELS
 
 
@@ -105,7 +106,12 @@ def _once(name: str, config: StageConfig, make: Callable[[StageConfig], Chain]) 
     return chain
 
 
+WORKER_KEPT_BYTES = 1 << 28
+"""Freed memory that a worker of the CPU steps keeps: some pictures of 5 megapixels."""
+
+
 def _make_fetch(config: StageConfig) -> Chain:
+    keep_freed_memory(WORKER_KEPT_BYTES)
     fetch = Fetch(open_store(config.input_uri, settings=config.storage), config.limits)
     decode = Decode(config.limits)
     return lambda envelope: guarded("decode", decode, guarded("fetch", fetch, envelope))
@@ -118,6 +124,7 @@ def _make_detect(config: StageConfig) -> Chain:
 
 
 def _make_publish(config: StageConfig) -> Chain:
+    keep_freed_memory(WORKER_KEPT_BYTES)
     output = open_store(config.output_uri, settings=config.storage)
     guard = LeaseGuard(output, config.epoch)
     redact = Redact(config.policy, worker_secret(config.secret_id))

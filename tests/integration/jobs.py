@@ -68,7 +68,7 @@ def run_stubbed(
     runner = Runner(
         spec,
         [recorder],
-        lambda spec, versions: dict(models or MODELS),
+        lambda versions: dict(models or MODELS),
         choice or Choice(),
         detector=f"tests.stubs:{detector}",
         engine_factory=engine_factory,

@@ -91,7 +91,7 @@ def test_a_box_wholly_outside_its_picture(source, output, tmp_path, caplog):
 def test_plan_and_dry_run_warn_too(source, output, tmp_path, caplog):
     boxes = overrides(tmp_path, {"nope.jpg": [1, 2, 30, 20]})
     spec = load_spec(None, input=str(source), output=str(output), job="test", overrides=boxes)
-    workspace, revision = Runner(spec, [], lambda spec, versions: dict(MODELS)).plan_only()
+    workspace, revision = Runner(spec, [], lambda versions: dict(MODELS)).plan_only()
     assert len(warnings(caplog)) == 1
     caplog.clear()
     rules = Rules(load_policy("default"), MODELS, revision.overrides)

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.errors import ConfigurationError
 from pipeline.secret import NoiseSecret, fresh_secret, read_secret
+from tests.integration.jobs import pictures, run_stubbed
 
 GOOD = "0123456789abcdef" * 4
 
@@ -48,3 +49,11 @@ def test_it_is_neither_shown_nor_pickled():
 
 def test_fresh_secrets_differ():
     assert fresh_secret().id != fresh_secret().id
+
+
+def test_a_wrong_secret_stops_a_run_before_it_does_anything(tmp_path, monkeypatch):
+    pictures(tmp_path / "in", 1)
+    monkeypatch.setenv("STREETBLUR_SECRET", "abc")
+    with pytest.raises(ConfigurationError):
+        run_stubbed(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.blocks import pack, unpack
 from pipeline.encode import RedactedImage
 from pipeline.errors import ConfigurationError, ImageRefused, LeaseError, StorageError
-from pipeline.images import ImageLimits, inspect_image
+from pipeline.images import ImageInfo, ImageLimits, inspect_image
 from pipeline.records import WorkItem
 from pipeline.secret import FILE_VARIABLE, VARIABLE, NoiseSecret, fresh_secret, read_secret
 from pipeline.stages.build import StageConfig, publish_chain, worker_secret
@@ -325,7 +326,7 @@ def test_the_pool_of_detectors_has_the_size_asked_for(
     most: int,
     expected: tuple[int, int],
 ) -> None:
-    from pipeline.graph import _pack, build_graph  # only this test needs Ray, and no cluster
+    from pipeline.graph import build_graph  # only this test needs Ray, and no cluster
 
     seen: list[tuple[int, int]] = []
 
@@ -336,7 +337,7 @@ def test_the_pool_of_detectors_has_the_size_asked_for(
             return self
 
     monkeypatch.setattr("pipeline.graph.ray.data.from_arrow", lambda blocks: Recording())
-    build_graph([_pack([])], stage_config(source, output), most, least)
+    build_graph([pack([])], stage_config(source, output), most, least)
     assert seen == [expected]
 
 
@@ -352,3 +353,21 @@ def test_redaction_and_publication_are_timed_apart(
     done = guarded("publish", publishing(output, redact=slow), decided(listed(source)))
     assert done.milliseconds["redact"] >= 200
     assert 0 < done.milliseconds["publish"] < 200
+
+
+def test_an_envelope_travels_whole_and_its_pixels_are_not_copied() -> None:
+    pixels = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    info = ImageInfo("jpeg", 7, 5, "RGB")
+    item = WorkItem("a.jpg", "etag", 3, 0, 0, "identity")
+    sent = Envelope(item, b"abc", info, pixels, notes=("n",), milliseconds={"fetch": 1.0})
+    (table,) = [pack([sent])]
+    (got,) = unpack(table)
+    assert got.pixels is not None
+    assert np.array_equal(got.pixels, pixels)
+    assert np.shares_memory(got.pixels, pixels)
+    assert dataclasses.replace(got, pixels=None) == dataclasses.replace(sent, pixels=None)
+    both = unpack(pack([sent, dataclasses.replace(sent, data=None, pixels=None)]))
+    assert [None if one.pixels is None else one.pixels.tolist() for one in both] == [
+        pixels.tolist(),
+        None,
+    ]

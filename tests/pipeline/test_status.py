@@ -30,7 +30,7 @@ def overrides(folder, *keys):
 
 def planned(source, output, **flags):
     spec = load_spec(None, input=str(source), output=str(output), job="test", **flags)
-    workspace, _ = Runner(spec, [], lambda spec, versions: dict(MODELS)).plan_only()
+    workspace, _ = Runner(spec, [], lambda versions: dict(MODELS)).plan_only()
     return workspace
 
 
