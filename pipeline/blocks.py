@@ -53,12 +53,22 @@ def _bytes_column(values: list[bytes | NDArray[np.uint8] | None]) -> pa.Array:
 
 def unpack(table: pa.Table) -> Iterator[Envelope]:
     """The envelopes of a table; pixels are read-only views of it."""
-    for number in range(table.num_rows):
-        item, info, *rest = pickle.loads(table["envelope"][number].as_py())  # noqa: S301 - our own
-        data = table["data"][number].as_py()
-        buffer = table["pixels"][number].as_buffer()
+    columns = zip(*(_buffers(table[name]) for name in SCHEMA.names), strict=True)
+    for head, data, content in columns:
+        item, info, *rest = pickle.loads(head)  # noqa: S301 - our own
         pixels = None
-        if buffer is not None and info is not None:
+        if content is not None and info is not None:
             width, height = info.upright_size
-            pixels = np.frombuffer(buffer, np.uint8).reshape(height, width, 3)
-        yield Envelope(item, data, info, pixels, **dict(zip(_CARRIED, rest, strict=True)))
+            pixels = np.frombuffer(content, np.uint8).reshape(height, width, 3)
+        whole = None if data is None else data.to_pybytes()
+        yield Envelope(item, whole, info, pixels, **dict(zip(_CARRIED, rest, strict=True)))
+
+
+def _buffers(column: pa.ChunkedArray) -> Iterator[pa.Buffer | None]:
+    """The values of a binary column, not copied (a scalar of Arrow would be)."""
+    for chunk in column.chunks:
+        _, ends, content = chunk.buffers()
+        size = np.int64 if pa.types.is_large_binary(chunk.type) else np.int32
+        at = np.frombuffer(ends, size)[chunk.offset : chunk.offset + len(chunk) + 1]
+        for valid, start, end in zip(chunk.is_valid().to_pylist(), at, at[1:], strict=False):
+            yield content.slice(start, end - start) if valid else None
