@@ -118,7 +118,12 @@ def _all_recorded(ledger: Ledger, entry: ShardEntry, revisions: Sequence[Revisio
     return commit is not None and commit.rules == first.rules_digest()
 
 
-def refuse_other_models(workspace: Workspace, siblings: Sequence[str], rules: Revision) -> None:
+def refuse_other_models(
+    workspace: Workspace,
+    siblings: Sequence[str],
+    rules: Revision,
+    entries: Sequence[ShardEntry],
+) -> None:
     """Refuse ``rules`` whose models differ from those of a run that was cut off.
 
     Nothing may have been written for ``rules`` yet: afterwards they would count as such a run.
@@ -127,20 +132,41 @@ def refuse_other_models(workspace: Workspace, siblings: Sequence[str], rules: Re
         workspace: of the job that is to run.
         siblings: names of the other jobs over its output.
         rules: the revision that is to come into force.
+        entries: the shards that it adds.
 
     Raises:
         ConfigurationError: other models published pictures that no outcome accounts for.
     """
+    own = [*entries, *(entry for _, entry in workspace.ledger.shards())]
     for name in (workspace.job, *siblings):
         ledger = workspace.sibling(name)
         if not ledger.revisions() or ledger.current().models == rules.models:
             continue
+        unfinished = {
+            entry.shard
+            for _, entry in ledger.shards()
+            if any(_overlap(entry, mine) for mine in own) and not _is_finished(ledger, entry)
+        }
+        if not unfinished:
+            continue
         found = verify(Workspace(workspace.output, workspace.root, name, ledger))
-        if found.unrecorded:
+        count = sum(1 for shard, _ in found.cut_off if shard in unfinished)
+        if count:
             raise ConfigurationError(
-                f"a run with other models was cut off after it published {len(found.unrecorded)} "
-                "pictures, and what it blurred in them is not known",
+                f"a run with other models was cut off after it published {count} pictures, and "
+                "what it blurred in them is not known",
                 where=f"job {name}",
                 fix="Run that job again with the policy and models it had, then go on; or say "
                 "--allow-unblur to let the present models alone decide",
             )
+
+
+def _overlap(a: ShardEntry, b: ShardEntry) -> bool:
+    """Whether the key ranges of two shards touch."""
+    return a.first_key <= b.last_key and b.first_key <= a.last_key
+
+
+def _is_finished(ledger: Ledger, entry: ShardEntry) -> bool:
+    """Whether a commit by the job's present rules covers the shard."""
+    commit = ledger.commit(entry.shard)
+    return commit is not None and commit.rules == ledger.current().rules_digest()

@@ -86,8 +86,9 @@ class Verification:
         orphans: published before; the source is gone from the manifest.
         stale: published under an earlier source or rule, and the row is due or quarantined now.
         damaged: (shard, row) of missing and altered outputs.
-        unrecorded: (shard, row) whose output is none that any outcome tells of: a run was cut off
-            after it published it, or somebody else wrote it.
+        unrecorded: (shard, row) whose output is none that an outcome in force tells of: a run was
+            cut off after it published it, or somebody else wrote it.
+        cut_off: those of them without a valid outcome.
     """
 
     tally: Tally = field(default_factory=Tally)
@@ -100,6 +101,7 @@ class Verification:
     stale: Finding = field(default_factory=partial(Finding, fix=FIXES["stale"]))
     damaged: RowSet = field(default_factory=RowSet)
     unrecorded: RowSet = field(default_factory=RowSet)
+    cut_off: RowSet = field(default_factory=RowSet)
 
     @property
     def complete(self) -> bool:

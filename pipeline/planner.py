@@ -171,7 +171,7 @@ def plan(
         inherits=_other_jobs(workspace),
     )
     if not allow_unblur:
-        refuse_other_models(workspace, revision.inherits, revision)
+        refuse_other_models(workspace, revision.inherits, revision, entries)
     if (
         before is not None
         and not delta.superseded

@@ -186,37 +186,56 @@ class _Strangers:
 
     def explain(self) -> None:
         """Sort what was taken in into the findings."""
-        published = self._published() if self._block else set()
+        ever, in_force = self._published() if self._block else (set(), set())
         for key, (_, row, finding) in self._block.items():
-            if row is not None and key not in published:
+            if row is not None and key not in in_force:
                 self._result.unrecorded.add(row.shard, row.row)
+                if not row.valid:
+                    self._result.cut_off.add(row.shard, row.row)
             if finding is not None:
-                (finding if key in published else self._result.unaccounted).add(key)
+                (finding if key in ever else self._result.unaccounted).add(key)
         self._block = {}
 
-    def _published(self) -> set[str]:
-        """Keys of the block under which lies what an outcome of any job tells of."""
-        published: set[str] = set()
-        for outcome in self._history(min(self._block), max(self._block)):
-            if outcome["key"] not in self._block or outcome["status"] != "published":
+    def _published(self) -> tuple[set[str], set[str]]:
+        """Keys of the block under which lies what any outcome of any job published.
+
+        Returns:
+            Those that any outcome published, and those that the newest one which published under
+            that key, of this or another job, did: a run that was cut off may have written what an
+            older outcome tells of.
+        """
+        ever: set[str] = set()
+        in_force: set[str] = set()
+        for outcome, newest in self._history(min(self._block), max(self._block)):
+            if outcome["key"] not in self._block:
                 continue
             item = self._block[outcome["key"]][0]
             if (item.etag, item.size) == (outcome["output_etag"], outcome["output_size"]):
-                published.add(item.key)
-                if len(published) == len(self._block):
-                    break
-        return published
+                ever.add(item.key)
+                if newest:
+                    in_force.add(item.key)
+                    if len(in_force) == len(self._block):
+                        break
+        return ever, in_force
 
-    def _history(self, first: str, last: str) -> Iterator[OutcomeRow]:
-        """Every outcome there ever was of this and other jobs in shards that touch the range."""
-        columns = ("key", "status", "output_etag", "output_size")
+    def _history(self, first: str, last: str) -> Iterator[tuple[OutcomeRow, bool]]:
+        """Every published outcome of this and other jobs in shards that touch the range.
+
+        With each, whether it is the newest of its row.
+        """
+        columns = ("key", "row", "status", "output_etag", "output_size")
         if self._ledgers is None:
             self._ledgers = [self._workspace.ledger, *_other_jobs(self._workspace)]
         for ledger in self._ledgers:
             try:
                 for _, entry in ledger.shards():
-                    if entry.first_key <= last and entry.last_key >= first:
-                        yield from ledger.outcomes_ever(entry.shard, columns)
+                    if entry.first_key > last or entry.last_key < first:
+                        continue
+                    seen: set[int] = set()
+                    for outcome in ledger.outcomes_ever(entry.shard, columns):
+                        if outcome["status"] == "published":
+                            yield outcome, outcome["row"] not in seen
+                            seen.add(outcome["row"])
             except LedgerError as error:
                 log.warning("what this job published is not known: %s", error)
 

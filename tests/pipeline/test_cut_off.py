@@ -156,3 +156,29 @@ def test_allow_unblur_lets_other_models_decide_alone(source, output):
         source, output, models=OTHER_MODELS, detector="blind", allow_unblur=True, allow_empty=True
     )
     assert set(map(tuple, boxes(result).values())) == {()}
+
+
+def test_a_finished_job_does_not_stand_in_the_way_of_another_that_was_killed(source, output):
+    run_stubbed(source, output, job="a")
+    cut_off(source, output, job="b", models=OTHER_MODELS, detector="corner")
+    result, _ = run_stubbed(source, output, job="b", models=OTHER_MODELS, detector="corner")
+    assert set(map(tuple, boxes(result).values())) == {(("face", 0, 0, 10, 10), *CENTRE)}
+
+
+def test_a_killed_job_over_other_pictures_does_not_stand_in_the_way(source, output, tmp_path):
+    (tmp_path / "mine").mkdir()
+    pictures(tmp_path / "mine" / "z", 2, seed=3)
+    cut_off(source, output, job="a")
+    result, _ = run_stubbed(tmp_path / "mine", output, job="b", models=OTHER_MODELS)
+    assert result.processed == 2
+
+
+def test_what_a_killed_run_wrote_once_more_is_not_taken_for_an_old_record(source, output, lax):
+    run_stubbed(source, output)
+    run_stubbed(source, output, policy=lax, allow_unblur=True, allow_empty=True)
+    before = files(output)
+    now = cut_off(source, output, policy="default")
+    hidden = {key: data for key, data in now.items() if data != before[key]}
+    assert len(hidden) == 2
+    run_stubbed(source, output, policy=lax, allow_empty=True)
+    assert {key: files(output)[key] for key in hidden} == hidden
