@@ -148,18 +148,9 @@ def _write_png(work: _Work, pixels: Pixels) -> tuple[bytes, tuple[str, ...]]:
         coded = buffer.getvalue()
     notes = ("palette_expanded",) if found.colour == 3 else ()
     output = png.assemble(
-        png.parse_png(coded), found, work.metadata, work.policy.metadata.keep, _key_colour(found)
+        png.parse_png(coded), found, work.metadata, work.policy.metadata.keep, png.key_colour(found)
     )
     return output, notes + _trailing(found.end, work.data)
-
-
-def _key_colour(source: png.PngStructure) -> bytes | None:
-    """The transparent colour of a grey or RGB source, in the samples of the new file."""
-    payload = source.first(b"tRNS")
-    if payload is None or source.colour not in (0, 2) or source.depth >= 8:
-        return payload if source.colour in (0, 2) else None
-    grey = int.from_bytes(payload, "big") & ((1 << source.depth) - 1)
-    return (grey * 255 // ((1 << source.depth) - 1)).to_bytes(2, "big")
 
 
 def _write_webp(work: _Work, pixels: Pixels) -> tuple[bytes, tuple[str, ...]]:

@@ -233,3 +233,12 @@ def encode_png(pixels: NDArray[Any]) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     data = zlib.compress(filtered.tobytes(), 6)
     return join_chunks([(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")])
+
+
+def key_colour(source: PngStructure) -> bytes | None:
+    """The transparent colour of a grey or RGB picture, 16 bits a sample as decoded; or None."""
+    payload = source.first(b"tRNS")
+    if payload is None or source.colour not in (0, 2) or source.depth >= 8:
+        return payload if source.colour in (0, 2) else None
+    grey = int.from_bytes(payload, "big") & ((1 << source.depth) - 1)
+    return (grey * 255 // ((1 << source.depth) - 1)).to_bytes(2, "big")

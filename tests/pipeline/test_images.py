@@ -143,6 +143,40 @@ def test_a_picture_in_the_alpha_channel_is_refused(
     assert caught.value.reason == "alpha_detail"
 
 
+def test_a_small_picture_in_a_large_alpha_channel_is_refused() -> None:
+    pixels = np.full((1200, 1600, 4), 255, np.uint8)
+    pixels[500:600, 700:800, 3] = textured(100, 100, 1)
+    data = png.encode_png(pixels)
+    with pytest.raises(ImageRefused, match="no plain mask"):
+        decode_to_judge(data, inspect_image(data, LIMITS))
+
+
+def test_a_mask_with_a_soft_rim_is_judged() -> None:
+    pixels = textured(600, 400, 4)
+    away = np.hypot(*np.mgrid[-200:200, -300:300]) - 150
+    pixels[..., -1] = np.clip(128 + away * 25, 0, 255).astype(np.uint8)  # 10 pixels wide
+    data = png.encode_png(pixels)
+    decode_to_judge(data, inspect_image(data, LIMITS))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_picture_drawn_by_a_transparent_colour_is_refused(depth: int, channels: int) -> None:
+    """Grey levels 2 and 3 look alike to the detectors; where 2 is transparent, everybody sees."""
+    shape = (90, 120) if channels == 1 else (90, 120, channels)
+    drawn = dotted(textured(120, 90, 1)) > 0
+    pixels = np.full(shape, 3, np.uint8 if depth == 8 else np.uint16)
+    pixels[drawn] = 2
+    plain = png.parse_png(png.encode_png(pixels))
+    chunks = list(plain.chunks)
+    at = next(i for i, chunk in enumerate(chunks) if chunk[0] == b"IDAT")
+    chunks.insert(at, (b"tRNS", struct.pack(f">{channels}H", *[2] * channels)))
+    data = png.join_chunks(chunks)
+    with pytest.raises(ImageRefused) as caught:
+        decode_to_judge(data, inspect_image(data, LIMITS))
+    assert caught.value.reason == "alpha_detail"
+
+
 @pytest.mark.parametrize("value", [0, 100, 255])
 def test_a_mask_or_an_even_alpha_channel_is_judged(value: int) -> None:
     pixels = textured(600, 400, 4)
