@@ -15,7 +15,7 @@ Order = Literal["<", ">"]
 
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SRATIONAL = 1, 2, 3, 4, 5, 7, 10
-MAX_ENTRIES = 512
+MAX_ENTRIES = 4096
 
 
 class MalformedTags(ValueError):

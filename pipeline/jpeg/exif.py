@@ -92,7 +92,7 @@ class Exif:
         """1..8; 1 where the tag is missing or makes no sense."""
         entry = self.main.get(ORIENTATION)
         values = entry.integers(self.order) if entry else ()
-        return values[0] if len(values) == 1 and 1 <= values[0] <= 8 else 1
+        return values[0] if values and 1 <= values[0] <= 8 else 1
 
 
 EMPTY = Exif("<", {}, {}, {})

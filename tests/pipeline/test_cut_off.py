@@ -7,9 +7,12 @@ import yaml
 
 from pipeline.engine import LocalEngine
 from pipeline.errors import ConfigurationError
+from pipeline.images import ImageLimits
 from pipeline.policy import load_policy
 from pipeline.records import kept_boxes
+from pipeline.stages.build import StageConfig, packaged_detector
 from pipeline.status import find_outcome
+from pipeline.storage import StorageSettings
 from tests.integration.jobs import MODELS, files, pictures, run_stubbed
 
 pytestmark = pytest.mark.usefixtures("secret")
@@ -182,3 +185,31 @@ def test_what_a_killed_run_wrote_once_more_is_not_taken_for_an_old_record(source
     assert len(hidden) == 2
     run_stubbed(source, output, policy=lax, allow_empty=True)
     assert {key: files(output)[key] for key in hidden} == hidden
+
+
+def test_the_detectors_report_all_that_an_earlier_policy_would_blur(monkeypatch):
+    floors = []
+    monkeypatch.setattr(
+        "serving.detectors.load_detectors", lambda versions, **rest: floors.append(rest["floor"])
+    )
+    strict, open_ = (
+        load_policy("default").model_copy(
+            update={
+                "plate": load_policy("default").plate.model_copy(update={"threshold": {0: value}})
+            }
+        )
+        for value in (0.5, 0.011)
+    )
+    config = StageConfig(
+        token="t",
+        input_uri="file:///in",
+        output_uri="file:///out",
+        storage=StorageSettings(),
+        policy=strict,
+        limits=ImageLimits(),
+        epoch=1,
+        secret_id="",
+        past={"digest": open_},
+    )
+    packaged_detector(config)
+    assert floors[0]["plate"] == 0.011

@@ -292,3 +292,14 @@ def test_one_bad_tag_takes_nothing_else_with_it() -> None:
     output = Image.open(io.BytesIO(result.data)).getexif()
     assert output[0x0112] == 6
     assert output.get_ifd(0x8825)[2] == pytest.approx([above / below for above, below in LATITUDE])
+
+
+@pytest.mark.parametrize(("more", "count"), [(0, 2), (600, 1)])
+def test_an_odd_directory_turns_the_picture_as_viewers_do(more: int, count: int) -> None:
+    entries = {tag: ifd.Entry(3, 1, b"\0\0") for tag in range(0x9C00, 0x9C00 + more)}
+    entries[0x0112] = ifd.Entry(3, count, struct.pack("<H", 6) * count)
+    block = ifd.write_directories("<", entries, {})
+    seen = Image.Exif()
+    seen.load(b"Exif\0\0" + block)
+    assert np.ravel(seen[0x0112])[0] == 6
+    assert exif.read_exif(block).orientation == 6
