@@ -68,10 +68,7 @@ class Suspicion:
         )
 
     def __or__(self, other: Suspicion) -> Suspicion:
-        return Suspicion(
-            self.policies | other.policies,
-            self.boxes | other.boxes,
-        )
+        return Suspicion(self.policies | other.policies, self.boxes | other.boxes)
 
 
 def past_policies(ledgers: Sequence[Ledger], rules: Revision) -> dict[str, PrivacyPolicy]:
@@ -144,8 +141,9 @@ def refuse_other_models(
             continue
         unfinished = {
             entry.shard
-            for _, entry in ledger.shards()
-            if any(_overlap(entry, mine) for mine in own) and not _is_finished(ledger, entry)
+            for added, entry in ledger.shards()
+            if any(_overlap(entry, mine) for mine in own)
+            and not _all_recorded(ledger, entry, since(ledger, added))
         }
         if not unfinished:
             continue
@@ -164,9 +162,3 @@ def refuse_other_models(
 def _overlap(a: ShardEntry, b: ShardEntry) -> bool:
     """Whether the key ranges of two shards touch."""
     return a.first_key <= b.last_key and b.first_key <= a.last_key
-
-
-def _is_finished(ledger: Ledger, entry: ShardEntry) -> bool:
-    """Whether a commit by the job's present rules covers the shard."""
-    commit = ledger.commit(entry.shard)
-    return commit is not None and commit.rules == ledger.current().rules_digest()

@@ -156,7 +156,8 @@ def test_a_mask_with_a_soft_rim_is_judged() -> None:
     away = np.hypot(*np.mgrid[-200:200, -300:300]) - 150
     pixels[..., -1] = np.clip(128 + away * 25, 0, 255).astype(np.uint8)  # 10 pixels wide
     data = png.encode_png(pixels)
-    decode_to_judge(data, inspect_image(data, LIMITS))
+    seen = decode_to_judge(data, inspect_image(data, LIMITS))
+    assert np.array_equal(seen, pixels[..., :3])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
