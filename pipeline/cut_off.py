@@ -23,6 +23,9 @@ from pipeline.records import NamedBox
 from pipeline.verify import verify
 from pipeline.workspace import Workspace
 
+KeyRange = tuple[str, str]
+"""First and last key of a shard."""
+
 
 def since(ledger: Ledger, added: Revision) -> list[Revision]:
     """The revisions from ``added`` on, in order."""
@@ -118,32 +121,32 @@ def _all_recorded(ledger: Ledger, entry: ShardEntry, revisions: Sequence[Revisio
 def refuse_other_models(
     workspace: Workspace,
     siblings: Sequence[str],
-    rules: Revision,
-    entries: Sequence[ShardEntry],
+    models: Mapping[str, str],
+    added: Sequence[KeyRange],
 ) -> None:
-    """Refuse ``rules`` whose models differ from those of a run that was cut off.
+    """Refuse ``models`` that differ from those of a run that was cut off.
 
-    Nothing may have been written for ``rules`` yet: afterwards they would count as such a run.
+    No revision with ``models`` may have been written yet: afterwards it would count as such a run.
 
     Args:
         workspace: of the job that is to run.
         siblings: names of the other jobs over its output.
-        rules: the revision that is to come into force.
-        entries: the shards that it adds.
+        models: those that are to come into force.
+        added: first and last key of each shard that is to be added.
 
     Raises:
         ConfigurationError: other models published pictures that no outcome accounts for.
     """
-    own = [*entries, *(entry for _, entry in workspace.ledger.shards())]
+    own = [*added, *(_range(entry) for _, entry in workspace.ledger.shards())]
     for name in (workspace.job, *siblings):
         ledger = workspace.sibling(name)
-        if not ledger.revisions() or ledger.current().models == rules.models:
+        if not ledger.revisions() or ledger.current().models == models:
             continue
         unfinished = {
             entry.shard
-            for added, entry in ledger.shards()
-            if any(_overlap(entry, mine) for mine in own)
-            and not _all_recorded(ledger, entry, since(ledger, added))
+            for revision, entry in ledger.shards()
+            if any(_overlap(_range(entry), mine) for mine in own)
+            and not _all_recorded(ledger, entry, since(ledger, revision))
         }
         if not unfinished:
             continue
@@ -159,6 +162,9 @@ def refuse_other_models(
             )
 
 
-def _overlap(a: ShardEntry, b: ShardEntry) -> bool:
-    """Whether the key ranges of two shards touch."""
-    return a.first_key <= b.last_key and b.first_key <= a.last_key
+def _range(entry: ShardEntry) -> KeyRange:
+    return entry.first_key, entry.last_key
+
+
+def _overlap(a: KeyRange, b: KeyRange) -> bool:
+    return a[0] <= b[1] and b[0] <= a[1]

@@ -141,7 +141,11 @@ def show_preview(spec: JobSpec) -> None:
     overrides = load_overrides(spec.overrides) if spec.overrides else None
     models = models_present(policy.models.model_dump())
     found = preview(
-        source, workspace.ledger, Rules(policy, models, overrides), damaged=_damaged(workspace)
+        source,
+        workspace,
+        Rules(policy, models, overrides),
+        damaged=_damaged(workspace),
+        allow_unblur=spec.allow_unblur,
     )
     table = Table(title=f"job {spec.job_name} (dry run)", show_header=False)
     table.add_row("input", escape(source.uri))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pipeline.cut_off import refuse_other_models
 from pipeline.due import Rows
 from pipeline.job import JobRecord, Revision, ShardEntry
-from pipeline.ledger import Ledger
 from pipeline.manifest import (
     Delta,
     LiveRow,
@@ -23,7 +23,7 @@ from pipeline.override_check import warn_of_unlisted
 from pipeline.overrides import Overrides
 from pipeline.policy import PrivacyPolicy
 from pipeline.records import REDACTION_VERSION
-from pipeline.storage import ObjectStore
+from pipeline.storage import NotFound, ObjectStore
 from pipeline.verify import Known, known_rows
 from pipeline.workspace import Workspace, jobs_in
 
@@ -55,17 +55,28 @@ class Preview:
 
 
 def preview(
-    source: ObjectStore, ledger: Ledger, rules: Rules, *, damaged: Rows = frozenset()
+    source: ObjectStore,
+    workspace: Workspace,
+    rules: Rules,
+    *,
+    damaged: Rows = frozenset(),
+    allow_unblur: bool = False,
 ) -> Preview:
     """Compare the input with the rows in force; writes nothing.
 
     Args:
         source: the input.
-        ledger: the job.
+        workspace: the job's; it need not be there yet.
         rules: what would judge.
         damaged: (shard, row) whose output is missing or altered, if anything was published.
+        allow_unblur: whether it may be forgotten what earlier runs blurred.
+
+    Raises:
+        ConfigurationError: a run would be refused for its models, as ``plan`` does.
     """
+    ledger = workspace.ledger
     result, selection = Preview(), Selection()
+    first = last = ""
     unlisted = set(rules.overrides or ())
     known: Iterator[Known] = iter(())
     if ledger.job() is not None and ledger.revisions():
@@ -84,6 +95,7 @@ def preview(
     for row in sorted_rows(list_pictures(source, selection)):
         result.images += 1
         result.bytes += row.size
+        first, last = first or row.key, row.key
         unlisted.discard(row.key)
         while old is not None and old.key < row.key:
             result.gone += 1
@@ -100,6 +112,9 @@ def preview(
     result.gone += sum(1 for _ in known) + (old is not None)
     result.not_selected = selection.counts()
     warn_of_unlisted(sorted(unlisted))
+    if not allow_unblur:
+        with suppress(NotFound):  # where there is no output, nobody published anything
+            refuse_other_models(workspace, _other_jobs(workspace), rules.models, [(first, last)])
     return result
 
 
@@ -171,7 +186,8 @@ def plan(
         inherits=_other_jobs(workspace),
     )
     if not allow_unblur:
-        refuse_other_models(workspace, revision.inherits, revision, entries)
+        ranges = [(entry.first_key, entry.last_key) for entry in entries]
+        refuse_other_models(workspace, revision.inherits, rules.models, ranges)
     if (
         before is not None
         and not delta.superseded
@@ -195,12 +211,11 @@ def _other_jobs(workspace: Workspace) -> list[str]:
     Also those that began after this one: they may have run since this one ran last.
     """
     found: list[tuple[str, str]] = []
-    mine = workspace.ledger.job()
     for name in jobs_in(workspace.root):
         record = workspace.sibling(name).job()
-        if name == workspace.job or record is None or mine is None:
+        if name == workspace.job or record is None:
             continue
-        if record.output == mine.output:
+        if record.output == workspace.output.uri:
             found.append((record.created, name))
     return [name for _, name in sorted(found, reverse=True)]
 

@@ -80,11 +80,12 @@ class Runner:
             StreetblurError: settings, storage, lease or models make a run impossible.
             KeyboardInterrupt: asked to stop; commits made so far stand.
         """
-        secret = self._secret()
+        configured = self._configured_secret()
         source, workspace = self._open()
         self._refuse_unknown_shard(workspace)
         with self._lease(workspace) as lease:
             revision = self._plan(source, workspace, lease)
+            secret = configured or _fresh_secret()
             config = self._stage_config(source, workspace, revision, lease, secret)
             start = time.monotonic()
             processed = self._work(workspace, revision, config, lease)
@@ -179,24 +180,19 @@ class Runner:
         revisions = workspace.ledger.revisions()
         return revisions[-1].policy if revisions else load_policy(DEFAULT_POLICY)
 
-    def _secret(self) -> NoiseSecret:
-        """The noise secret of this run, installed for its workers.
+    def _configured_secret(self) -> NoiseSecret | None:
+        """The noise secret that is configured, or None.
 
         Raises:
             ConfigurationError: it is wrong, or a shared cluster has none.
         """
         secret = read_secret()
-        if secret is not None:
-            return secret
-        if self.spec.ray_address is not None:
+        if secret is None and self.spec.ray_address is not None:
             raise ConfigurationError(
                 "a shared cluster needs the noise secret on every node",
                 where="STREETBLUR_SECRET",
                 fix="Set STREETBLUR_SECRET or STREETBLUR_SECRET_FILE here and on every node",
             )
-        secret = fresh_secret()
-        log.info("no noise secret is set: this run uses a fresh random one, which is not stored")
-        install_secret(secret)
         return secret
 
     def _stage_config(
@@ -262,6 +258,14 @@ class Runner:
     @property
     def _observer(self) -> Observer:
         return Everyone(self.observers)
+
+
+def _fresh_secret() -> NoiseSecret:
+    """A random noise secret, installed for the workers of this run."""
+    secret = fresh_secret()
+    log.info("no noise secret is set: this run uses a fresh random one, which is not stored")
+    install_secret(secret)
+    return secret
 
 
 def _siblings(workspace: Workspace, revision: Revision) -> list[Ledger]:

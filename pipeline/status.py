@@ -23,7 +23,8 @@ class Status:
         shards: how many, and how many of them have a commit.
         due: images without a valid outcome (failed ones among them).
         tally: outcomes in force.
-        details: input, output, policy, models, revision.
+        details: input, output, policy, models, revision; of a job that is not planned yet, the
+            places alone.
     """
 
     job: str
@@ -34,11 +35,6 @@ class Status:
     tally: Tally
     details: dict[str, Any]
 
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is due."""
-        return self.due == 0
-
 
 def job_status(ledger: Ledger, job: str) -> Status:
     """Add up the commits; outcomes are read only where a commit does not tell enough.
@@ -46,10 +42,13 @@ def job_status(ledger: Ledger, job: str) -> Status:
     That is where rows were replaced since, where rules are mixed, and where overrides changed.
 
     Raises:
-        LedgerError: nothing has been planned.
+        LedgerError: a record is damaged or missing.
     """
-    current = ledger.current()
     record = ledger.job()
+    places = {"input": record.input, "output": record.output} if record else {}
+    if not ledger.revisions():  # planning was cut off, or refused
+        return Status(job, 0, 0, 0, 0, Tally(), {**places, "planned": "not yet"})
+    current = ledger.current()
     rules = current.rules_digest()
     overridden = {one.number: _differing(one, current) for one in ledger.revisions()}
     total, shards, committed, valid = Tally(), 0, 0, 0
@@ -81,8 +80,7 @@ def job_status(ledger: Ledger, job: str) -> Status:
         due=max(current.live_rows - valid, 0),
         tally=total,
         details={
-            "input": record.input if record else "",
-            "output": record.output if record else "",
+            **places,
             "policy": f"{current.policy.name} ({current.policy_digest})",
             "models": current.models,
             "revision": current.number,

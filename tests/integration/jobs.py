@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pipeline.due import Choice
+from pipeline.engine import LocalEngine
 from pipeline.job import load_spec
 from pipeline.result import RunResult
 from pipeline.runner import Runner
 
 SECRET = "9f1c0a7b52e84d3366b1c2d4e5f60718" * 2
 MODELS = {"face_detector": "1:test", "plate_detector": "1:test", "postprocessor": "0"}
+OTHER_MODELS = {**MODELS, "face_detector": "2:test"}
 
 
 @dataclass
@@ -143,3 +146,30 @@ def copy_sample(folder: Path, sets: dict[str, int]) -> int:
             shutil.copy(path, target / path.name)
             copied += 1
     return copied
+
+
+class Cut(LocalEngine):
+    """Ends when some images are published, before anybody hears of any."""
+
+    after = 2
+
+    def run(self, items, *, searching=False):
+        for number, _ in enumerate(super().run(items, searching=searching), 1):
+            if number == self.after:
+                raise KeyboardInterrupt
+        yield from ()
+
+
+class CutAtOnce(Cut):
+    """Ends before anything is published."""
+
+    def run(self, items, *, searching=False):
+        raise KeyboardInterrupt
+        yield
+
+
+def cut_off(source, output, engine=Cut, **flags):
+    """Run a job that is cut off; returns what it left."""
+    with pytest.raises(KeyboardInterrupt):
+        run_stubbed(source, output, engine_factory=engine, **flags)
+    return files(output)

@@ -5,47 +5,28 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from pipeline.engine import LocalEngine
+from pipeline.cut_off import Suspicion, unrecorded, unrecorded_elsewhere
 from pipeline.errors import ConfigurationError
+from pipeline.identity import row_identity
 from pipeline.images import ImageLimits
 from pipeline.policy import load_policy
-from pipeline.records import kept_boxes
+from pipeline.records import NamedBox, kept_boxes
 from pipeline.stages.build import StageConfig, packaged_detector
 from pipeline.status import find_outcome
 from pipeline.storage import StorageSettings
-from tests.integration.jobs import MODELS, files, pictures, run_stubbed
+from tests.integration.jobs import (
+    OTHER_MODELS,
+    CutAtOnce,
+    cut_off,
+    files,
+    pictures,
+    run_stubbed,
+)
 
 pytestmark = pytest.mark.usefixtures("secret")
 PICTURES = 4
 
 CENTRE = [("face", 24, 16, 72, 48)]
-OTHER_MODELS = {**MODELS, "face_detector": "2:test"}
-
-
-class Cut(LocalEngine):
-    """Ends when some images are published, before anybody hears of any."""
-
-    after = 2
-
-    def run(self, items, *, searching=False):
-        for number, _ in enumerate(super().run(items, searching=searching), 1):
-            if number == self.after:
-                raise KeyboardInterrupt
-        yield from ()
-
-
-class CutAtOnce(Cut):
-    """Ends before anything is published."""
-
-    def run(self, items, *, searching=False):
-        raise KeyboardInterrupt
-        yield
-
-
-def cut_off(source, output, engine=Cut, **flags):
-    with pytest.raises(KeyboardInterrupt):
-        run_stubbed(source, output, engine_factory=engine, **flags)
-    return files(output)
 
 
 @pytest.fixture
@@ -185,6 +166,55 @@ def test_what_a_killed_run_wrote_once_more_is_not_taken_for_an_old_record(source
     assert len(hidden) == 2
     run_stubbed(source, output, policy=lax, allow_empty=True)
     assert {key: files(output)[key] for key in hidden} == hidden
+
+
+def test_only_rules_later_than_the_newest_outcome_are_suspected(source, output):
+    result, _ = run_stubbed(source, output)
+    row = next(result.workspace.ledger.live_rows())
+    revisions = [
+        result.revision.model_copy(update={"number": number, "policy_digest": digest})
+        for number, digest in enumerate(("a", "b", "a", "c"))
+    ]
+    numbers = {
+        at: [
+            one.number
+            for one in unrecorded(
+                revisions, row, {"identity": row_identity(revisions[at], row.key, row.etag)}
+            )
+        ]
+        for at in range(4)
+    }
+    assert numbers == {0: [1, 2, 3], 1: [2, 3], 2: [1, 2, 3], 3: []}
+    assert unrecorded(revisions, row, None) == revisions
+    assert unrecorded(revisions, row, {"identity": "of rules long gone"}) == revisions
+
+
+def test_what_two_jobs_may_have_hidden_adds_up():
+    one, other = NamedBox("face", 1, 2, 3, 4), NamedBox("plate", 5, 6, 7, 8)
+    both = Suspicion(frozenset("a"), frozenset({one})) | Suspicion(
+        frozenset("b"), frozenset({other})
+    )
+    assert both == Suspicion(frozenset("ab"), frozenset({one, other}))
+
+
+def test_another_job_is_suspected_only_for_the_same_source(source, output, lax, tmp_path):
+    path = tmp_path / "overrides.yaml"
+    path.write_text("d0/0000.jpg:\n- {label: face, xyxy: [1, 2, 30, 20]}\n")
+    result, _ = run_stubbed(source, output, policy=lax, job="b", allow_empty=True)
+    cut_off(source, output, job="a", overrides=str(path))
+    sibling = result.workspace.sibling("a")
+    rows = list(sibling.live_rows())
+
+    def suspected(etags):
+        return dict(unrecorded_elsewhere(sibling, sibling.shards(), etags, result.revision))
+
+    found = suspected({row.key: row.etag for row in rows})
+    assert found.keys() == {row.key for row in rows}
+    digest = sibling.current().policy_digest
+    assert {one.policies for one in found.values()} == {frozenset({digest})}
+    assert found["d0/0000.jpg"].boxes == {NamedBox("face", 1, 2, 30, 20)}
+    replaced = {row.key: row.etag if row.row else "another" for row in rows}
+    assert suspected(replaced).keys() == found.keys() - {rows[0].key}
 
 
 def test_the_detectors_report_all_that_an_earlier_policy_would_blur(monkeypatch):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline import operations
+from pipeline.errors import ConfigurationError
 from pipeline.job import load_spec
-from tests.integration.jobs import MODELS, altered, run_stubbed
+from tests.integration.jobs import MODELS, OTHER_MODELS, CutAtOnce, altered, cut_off, run_stubbed
 
 pytestmark = pytest.mark.usefixtures("secret")
 
@@ -20,7 +22,7 @@ def present(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown(
-    source: Path, output: Path, capsys: pytest.CaptureFixture[str], **flags: str
+    source: Path, output: Path, capsys: pytest.CaptureFixture[str], **flags: Any
 ) -> dict[str, str]:
     """The preview's table by the names of its rows."""
     spec = load_spec(None, input=str(source), output=str(output), job="test", **flags)
@@ -70,3 +72,25 @@ def test_a_due_picture_without_output_counts_once(
     table = shown(source, output, capsys)
     assert (table["due"], table["for a missing or altered output"]) == ("1", "0")
     assert table["changed, gone"] == "1, 0"
+
+
+@pytest.mark.parametrize("job", ["test", "another"])
+def test_a_run_that_would_be_refused_for_its_models_is_not_promised(
+    source: Path, output: Path, capsys: pytest.CaptureFixture[str], job: str
+) -> None:
+    cut_off(source, output, job=job, models=OTHER_MODELS)
+    before = tree(output)
+    with pytest.raises(ConfigurationError, match="other models was cut off") as caught:
+        shown(source, output, capsys)
+    assert tree(output) == before
+    with pytest.raises(ConfigurationError) as refused:
+        run_stubbed(source, output)
+    assert str(caught.value) == str(refused.value)
+    assert shown(source, output, capsys, allow_unblur=True)["pictures"].startswith("6 ")
+
+
+def test_models_of_a_run_that_published_nothing_are_no_reason_to_refuse(
+    source: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut_off(source, output, engine=CutAtOnce, models=OTHER_MODELS)
+    assert shown(source, output, capsys)["due"] == "6"

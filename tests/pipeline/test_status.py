@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from pipeline.access import Access
 from pipeline.due import Choice
+from pipeline.errors import ConfigurationError, StreetblurError
 from pipeline.job import load_spec
+from pipeline.operations import explain, show_status, verify_job
 from pipeline.runner import Runner
 from pipeline.status import job_status
 from pipeline.verify import verify
-from tests.integration.jobs import MODELS, run_stubbed
+from tests.integration.jobs import MODELS, OTHER_MODELS, cut_off, run_stubbed
 
 pytestmark = pytest.mark.usefixtures("secret")
 
@@ -94,3 +99,19 @@ def test_changed_rules_and_replaced_rows(source, output, tmp_path):
     assert due(workspace) == 5
     result, _ = run_stubbed(source, output)
     assert due(result.workspace) == 0
+
+
+def test_a_job_whose_planning_was_refused_hides_no_other(source, output, capsys):
+    cut_off(source, output)
+    with pytest.raises(ConfigurationError, match="other models"):
+        run_stubbed(source, output, job="refused", models=OTHER_MODELS)
+    capsys.readouterr()
+    show_status(Access(output=str(output)), as_json=True)
+    refused, test = json.loads(capsys.readouterr().out)
+    assert (refused["job"], refused["images"], refused["committed"]) == ("refused", 0, 0)
+    assert refused["details"]["planned"] == "not yet"
+    assert refused["details"]["input"] == source.as_uri()
+    assert (test["job"], test["images"], test["due"]) == ("test", 6, 6)
+    for ask in (verify_job, lambda access, as_json, **_: explain(access, "d0/0000.jpg", as_json)):
+        with pytest.raises(StreetblurError, match=r"nothing has been planned|not in the job"):
+            ask(Access(output=str(output), job="refused"), False, allow_empty=False)
