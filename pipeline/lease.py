@@ -58,7 +58,7 @@ def acquire(
         on_wait: told once why this waits.
 
     Raises:
-        LeaseError: somebody else holds the lease and is alive.
+        LeaseError: somebody else holds the lease and is alive, or the store cannot keep one.
         StorageError: the output cannot be read or written.
     """
     while True:
@@ -75,7 +75,20 @@ def acquire(
         )
         epoch, asked_at = max(newest + 1, min_epoch), clock()
         if store.create(lease_key(epoch), own.encoded(), content_type="application/json"):
+            _refuse_if_overwritten(store, epoch, own)
             return Lease(store, epoch, own, renewed_at=asked_at, clock=clock)
+
+
+def _refuse_if_overwritten(store: ObjectStore, epoch: int, own: LeaseRecord) -> None:
+    """Refuse a server that ignores conditions: it would let two runs in, and commits be lost."""
+    released = own.model_copy(update={"released": True})
+    if store.create(lease_key(epoch), released.encoded(), content_type="application/json"):
+        raise LeaseError(
+            "the server overwrites objects that it was told to create only if they are not there",
+            where=f"{store.uri}/{lease_key(epoch)}",
+            fix="Use a server that honours `If-None-Match: *` on PUT, without which two runs over "
+            "one output cannot be kept apart",
+        )
 
 
 def _watch(

@@ -13,12 +13,14 @@ from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 
 import pytest
+from botocore.awsrequest import AWSRequest
 
 from pipeline.errors import LeaseError, StorageError
 from pipeline.lease import Lease, LeaseGuard, acquire
 from pipeline.lease_record import LeaseRecord, lease_key, read_record
 from pipeline.process_identity import ProcessIdentity, start_time, this_process
 from pipeline.storage import ObjectStore, StorageSettings, open_store
+from pipeline.storage_s3 import S3Store
 from tests.servers import SeaweedServer
 
 SETTINGS = StorageSettings()
@@ -333,4 +335,26 @@ def test_lease_on_a_bucket(s3_server: SeaweedServer, s3_bucket: str) -> None:
         with pytest.raises(LeaseError):
             LeaseGuard(bucket, 1, max_age_s=0).check()
     with acquire(bucket, "job") as lease:
+        assert lease.epoch == 3
+
+
+def test_a_server_that_ignores_the_condition_is_refused(
+    s3_bucket: str, s3_server: SeaweedServer
+) -> None:
+    store = open_store(
+        f"s3://{s3_bucket}/out", settings=StorageSettings(endpoint_url=s3_server.endpoint_url)
+    )
+    assert isinstance(store, S3Store)
+    acquire(store, "before").release()
+
+    def drop_the_condition(request: AWSRequest, **_: object) -> None:
+        del request.headers["If-None-Match"]
+
+    events = store.connection.client.meta.events
+    events.register("before-sign.s3.PutObject", drop_the_condition)
+    with pytest.raises(LeaseError, match="If-None-Match") as caught:
+        acquire(store, "job")
+    assert "overwrites" in caught.value.what
+    events.unregister("before-sign.s3.PutObject", drop_the_condition)
+    with acquire(store, "after", pause=pytest.fail) as lease:  # nobody waits for the refused one
         assert lease.epoch == 3
