@@ -13,11 +13,9 @@ import traceback
 from dataclasses import asdict
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from typer.core import TyperGroup
 
 from pipeline.cli_options import (
@@ -32,11 +30,10 @@ from pipeline.cli_options import (
     grouped,
 )
 from pipeline.errors import ConfigurationError, StreetblurError
-from pipeline.logs import configure_logging, use_bar
+from pipeline.logs import configure_logging, say_last, use_bar
 from serving.errors import ServingError
 
 COMMAND_GROUP = "streetblur.commands"
-errors = Console(stderr=True, highlight=False)
 log = logging.getLogger(__name__)
 
 
@@ -250,12 +247,14 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except (StreetblurError, ServingError) as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+        _end(str(error), 2 if isinstance(error, ConfigurationError) else 1)
     except OSError as error:
         log.debug("unforeseen error of the operating system", exc_info=error)
-        errors.print(f"[bold red]error:[/] {escape(told(error))}", soft_wrap=True)
-        sys.exit(1)
+        _end(told(error), 1)
     except KeyboardInterrupt:
-        errors.print("[yellow]interrupted[/]")
-        sys.exit(130)
+        _end("stopped by a signal", 130)
+
+
+def _end(text: str, code: int) -> NoReturn:
+    say_last(text, label="interrupted" if code == 130 else "error", exit_code=code)
+    sys.exit(code)

@@ -7,6 +7,8 @@ import sys
 from typing import Literal, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
+from rich.console import Console
+from rich.markup import escape
 
 LogFormat = Literal["auto", "text", "json"]
 
@@ -44,6 +46,23 @@ class StderrHandler(logging.StreamHandler[TextIO]):
         """Write one line."""
         self.stream = sys.stderr
         super().emit(record)
+
+
+def say_last(text: str, *, label: str, exit_code: int) -> None:
+    """Tell on stderr how a command ended, in the form its log lines have.
+
+    Args:
+        text: what is to be said.
+        label: ``error`` or ``interrupted``.
+        exit_code: the command's; a field of the JSON line.
+    """
+    level, style = (logging.ERROR, "bold red") if label == "error" else (logging.WARNING, "yellow")
+    handlers = logging.getLogger().handlers
+    if any(isinstance(handler.formatter, JsonFormatter) for handler in handlers):
+        logging.getLogger(__name__).log(level, text, extra={"exit_code": exit_code})
+        return
+    console = Console(stderr=True, highlight=False)
+    console.print(f"[{style}]{label}:[/] {escape(text)}", soft_wrap=True)
 
 
 def configure_logging(log_format: LogFormat, *, verbose: bool) -> None:

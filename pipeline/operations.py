@@ -19,6 +19,7 @@ from pipeline.due import Choice, Rows
 from pipeline.errors import ConfigurationError
 from pipeline.job import JobSpec
 from pipeline.ledger import Tally
+from pipeline.logs import say_last
 from pipeline.overrides import load_overrides
 from pipeline.policy import DEFAULT_POLICY, load_policy, packaged_policies
 from pipeline.storage import NotFound, check_disjoint, open_store
@@ -65,10 +66,11 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
             result = runner.run()
         except KeyboardInterrupt:
             stack.close()
-            Console(stderr=True, highlight=False).print(
-                "[yellow]interrupted:[/] committed shards stand. To go on:\n  "
-                + escape(resume_command(spec, sys.argv[1:])),
-                soft_wrap=True,
+            how = resume_command(spec, sys.argv[1:])
+            say_last(
+                f"committed shards stand. To go on:\n  {how}",
+                label="interrupted",
+                exit_code=Exit.INTERRUPTED,
             )
             return Exit.INTERRUPTED
     metrics.finish(complete=result.verification.complete)

@@ -175,6 +175,15 @@ def test_log_lines_are_json_and_hold_no_secret(source, tmp_path):
     assert SECRET not in done.stderr + done.stdout
 
 
+def test_an_error_is_the_last_line_in_the_form_of_the_others(source, tmp_path):
+    arguments = (source, tmp_path / "out", "--policy", "mars")
+    lines = run_local(*arguments, "--log-format", "json").stderr.splitlines()
+    last = json.loads(lines[-1])
+    assert (last["level"], last["exit_code"]) == ("ERROR", 2)
+    assert "mars" in last["message"]
+    assert run_local(*arguments, "--log-format", "text").stderr.startswith("error: mars")
+
+
 def test_log_lines_are_json_also_while_models_are_fetched(source, tmp_path):
     done = streetblur(
         *("run", source, tmp_path / "out", "--engine", "local", "--allow-empty"),
@@ -211,8 +220,9 @@ def test_interrupted_says_how_to_go_on_and_goes_on(tmp_path, number):
     os.kill(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "streetblur run" in err
-    assert "--job stop" in err
+    last = json.loads(err.splitlines()[-1])
+    assert last["exit_code"] == 130
+    assert f"streetblur {' '.join(arguments)}" in last["message"]
     assert "Traceback" not in err
     done = streetblur(*arguments, "--engine", "local", "--allow-empty")
     assert done.returncode == 0, done.stderr
