@@ -34,8 +34,11 @@ from pipeline.stages.build import StageConfig, detect_chain, fetch_chain, publis
 from pipeline.stages.envelope import Envelope, outcome_of
 from serving.errors import ServingError
 
-UNIT_ROWS = 8
-"""Images a block: small enough that a few hundred images spread over all workers."""
+BLOCK_ROWS = 32
+BLOCK_BYTES = 8 << 20
+BLOCKS_A_WORKER = 4
+"""A block ends with so many images or encoded bytes (about eight pictures of 5 megapixels); of few
+images it holds fewer, so that each worker gets some blocks. Each block costs Ray a task a step."""
 CPU_SHARE = 0.5
 MAX_RESTARTS = 4
 MAX_RETRIES = 3
@@ -76,7 +79,8 @@ class RayEngine:
         With ``searching``, one image a block, and a block whose worker keeps dying is given up:
         an image that kills its workers loses only its own row.
         """
-        blocks = list(_blocks(items, 1 if searching else UNIT_ROWS))
+        items = list(items)
+        blocks = list(_blocks(items, 1 if searching else rows_a_block(len(items), self._workers)))
         if not blocks:
             return
         set_context(tolerate_lost_blocks=searching)
@@ -209,13 +213,20 @@ def _each(table: pa.Table, chain: Callable[[Envelope], Envelope]) -> Iterator[pa
         yield pack([chain(envelope)])
 
 
-def _blocks(items: Iterable[WorkItem], unit: int) -> Iterator[pa.Table]:
+def rows_a_block(images: int, workers: int) -> int:
+    """How many images a block may hold."""
+    return min(BLOCK_ROWS, max(1, images // (BLOCKS_A_WORKER * workers)))
+
+
+def _blocks(items: Iterable[WorkItem], rows: int) -> Iterator[pa.Table]:
     buffer: list[Envelope] = []
+    size = 0
     for item in items:
-        buffer.append(start(item))
-        if len(buffer) == unit:
+        if buffer and (len(buffer) == rows or size + item.size > BLOCK_BYTES):
             yield pack(buffer)
-            buffer = []
+            buffer, size = [], 0
+        buffer.append(start(item))
+        size += item.size
     if buffer:
         yield pack(buffer)
 

@@ -1,12 +1,17 @@
 """CPU per image through Ray against the same stages called in a plain loop, on the dev pictures.
 
-``python -m evaluation.benchmarks.engine_overhead [--repeats N] [--data DIR]``
+``python -m evaluation.benchmarks.engine_overhead [--repeats N] [--slices N] [--data DIR]``
 
 Both sides run in child processes of their own, interleaved; each counts the user and system CPU
 seconds of its whole process tree (workers, raylet and GCS included). Each side does the pictures
 once and, in another process, twice over (hard links), in one wave: what the second run costs more
 is the cost of the pictures alone, without the start of any process and whatever is in flight at any
-moment. Medians of the repeats are compared, with the start and without.
+moment.
+
+The pictures come in slices, every n-th picture each, and the sides take turns with every slice: a
+shared machine changes its speed from minute to minute, and so it does so for both. All slices
+together are all of dev. Costs of a repeat are added up over its slices; medians of the repeats and
+of the slices' own ratios are printed, with the start and without.
 """
 
 from __future__ import annotations
@@ -19,7 +24,8 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from multiprocessing.connection import Connection
@@ -54,6 +60,8 @@ def tree_cpu_seconds(root: psutil.Process, memory: dict[int, float]) -> float:
     return sum(memory.values())
 
 
+SIDES = ("loop", "ray")
+FORMATS = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"}
 SAMPLE_S = 5.0
 """Walking a process tree costs CPU itself; processes live longer than this."""
 
@@ -104,65 +112,108 @@ def one_side(name: str, source: str, pipe: Connection) -> None:
     pipe.send(report)
 
 
-def twice_over(source: Path, folder: Path) -> None:
-    """Fill ``folder`` with two copies of the pictures of ``source``, as hard links if they can."""
-    for path in sorted(source.rglob("*")):
-        for copy in ("first", "second"):
-            target = folder / copy / path.relative_to(source)
-            if path.is_dir() or path.suffix == ".json":
-                continue
+def link(pictures: Sequence[Path], folder: Path, copies: int) -> str:
+    """Fill ``folder`` with ``copies`` of the pictures, as hard links if they can."""
+    for copy in range(copies):
+        for number, path in enumerate(pictures):
+            target = folder / str(copy) / f"{number:05d}{path.suffix}"
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 target.hardlink_to(path)
             except OSError:
                 shutil.copy(path, target)
+    return str(folder)
 
 
-def figures_of(once: list[Report], twice: list[Report]) -> dict[str, float]:
-    """Medians of one side: milliseconds an image with the start and without, seconds of start."""
-    alone = statistics.median(
-        1000 * (b["cpu_s"] - a["cpu_s"]) / (b["images"] - a["images"])
-        for a, b in zip(once, twice, strict=True)
-    )
-    with_start = statistics.median(1000 * one["cpu_s"] / one["images"] for one in once)
-    start_s = (with_start - alone) * once[0]["images"] / 1000
-    return {"ms": alone, "ms_with_start": with_start, "start_s": start_s}
+@dataclass(slots=True)
+class Cost:
+    """CPU seconds of one side for pictures done once and done twice over."""
+
+    images: int = 0
+    once: float = 0.0
+    twice: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.images + other.images, self.once + other.once, self.twice + other.twice)
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds that one more picture costs."""
+        return 1000 * (self.twice - self.once) / self.images
+
+    @property
+    def start_s(self) -> float:
+        """Seconds for the start: what a run costs besides its pictures."""
+        return 2 * self.once - self.twice
+
+
+def one_slice(pictures: Sequence[Path]) -> dict[str, Cost]:
+    """Both sides' costs for some pictures, measured in turns."""
+    found = {name: Cost() for name in SIDES}
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as root:
+        for copies in (1, 2):
+            folder = link(pictures, Path(root) / str(copies), copies)
+            for name, cost in found.items():
+                report = measure(one_side, name, folder)
+                if report["images"] != copies * len(pictures):
+                    raise RuntimeError(f"{name}: {report['images']:.0f} outcomes")
+                if copies == 1:
+                    cost.images, cost.once = len(pictures), report["cpu_s"]
+                else:
+                    cost.twice = report["cpu_s"]
+    return found
 
 
 def main() -> None:
     """Measure, print and, with --json, write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--slices", type=int, default=4)
     parser.add_argument("--data", default=os.environ.get("STREETBLUR_DATA", "../shared/data"))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    source = Path(arguments.data) / "dev"
-    runs: dict[tuple[str, str], list[Report]] = {
-        (length, name): [] for length in ("once", "twice") for name in ("loop", "ray")
-    }
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        twice_over(source, Path(folder))
-        lengths = {"once": str(source), "twice": folder}
-        for _ in range(arguments.repeats):
-            for (length, name), found in runs.items():
-                found.append(measure(one_side, name, lengths[length]))
-                print(length, name, json.dumps(found[-1]), flush=True)
-    loop, through_ray = (
-        figures_of(runs["once", name], runs["twice", name]) for name in ("loop", "ray")
-    )
+    dev = Path(arguments.data) / "dev"
+    pictures = sorted(p for p in dev.rglob("*") if p.is_file() and p.suffix in FORMATS)
+    repeats: list[dict[str, Cost]] = []
+    ratios: list[float] = []
+    for repeat in range(arguments.repeats):
+        total = {name: Cost() for name in SIDES}
+        for number in range(arguments.slices):
+            part = one_slice(pictures[number :: arguments.slices])
+            total = {name: total[name] + part[name] for name in SIDES}
+            ratios.append(part["ray"].ms / part["loop"].ms)
+            costs = {name: [round(c.once, 1), round(c.twice, 1)] for name, c in part.items()}
+            print(repeat, number, f"{ratios[-1]:.3f}", json.dumps(costs), flush=True)
+        repeats.append(total)
     result = {
-        "images": int(runs["once", "ray"][0]["images"]),
+        "images": len(pictures),
         "repeats": arguments.repeats,
-        "ratio": round(through_ray["ms"] / loop["ms"], 3),
-        "ratio_with_start": round(through_ray["ms_with_start"] / loop["ms_with_start"], 3),
-        "loop": {name: round(value, 1) for name, value in loop.items()},
-        "ray": {name: round(value, 1) for name, value in through_ray.items()},
+        "slices": arguments.slices,
+        "ratio": _median(one["ray"].ms / one["loop"].ms for one in repeats),
+        "ratio_by_slice": {
+            "median": _median(ratios),
+            "least": round(min(ratios), 3),
+            "most": round(max(ratios), 3),
+        },
+        "ratio_with_one_start": _median(
+            (one["ray"].ms * len(pictures) + 1000 * one["ray"].start_s / arguments.slices)
+            / (one["loop"].ms * len(pictures) + 1000 * one["loop"].start_s / arguments.slices)
+            for one in repeats
+        ),
+        "ms": {name: _median(one[name].ms for one in repeats) for name in SIDES},
+        "start_s": {
+            name: _median(one[name].start_s / arguments.slices for one in repeats) for name in SIDES
+        },
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {name: version(name) for name in ("ray", "onnxruntime", "numpy")},
     }
     print(json.dumps(result, indent=2))
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _median(values: Iterable[float]) -> float:
+    return round(statistics.median(values), 3)
 
 
 if __name__ == "__main__":

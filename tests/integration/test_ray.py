@@ -6,10 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 import ray
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.graph import RayEngine, operators
+from pipeline.blocks import unpack
+from pipeline.graph import BLOCK_BYTES, BLOCK_ROWS, RayEngine, _blocks, operators, rows_a_block
 from pipeline.isolation import run_isolated
 from pipeline.ray_cluster import connect
+from pipeline.records import WorkItem
 from pipeline.result import Exit
 from pipeline.secret import VARIABLE
 from tests.integration.jobs import SECRET, files, pictures, run_stubbed
@@ -48,6 +52,29 @@ def test_both_engines_give_the_same_bytes(source, tmp_path):
 
 
 @pytest.mark.usefixtures("cluster")
+@given(
+    sizes=st.lists(st.integers(0, 3 * BLOCK_BYTES // 2), max_size=200),
+    rows=st.integers(1, BLOCK_ROWS),
+)
+def test_blocks_hold_every_image_once_and_stay_small(sizes, rows):
+    items = [
+        WorkItem(key=str(n), etag="e", size=size, shard=0, row=n, identity="i")
+        for n, size in enumerate(sizes)
+    ]
+    blocks = [[envelope.item for envelope in unpack(block)] for block in _blocks(items, rows)]
+    assert [item for block in blocks for item in block] == items
+    for block in blocks:
+        assert 1 <= len(block) <= rows
+        assert len(block) == 1 or sum(item.size for item in block) <= BLOCK_BYTES
+
+
+@given(images=st.integers(1, 10**6), workers=st.integers(1, 1000))
+def test_few_images_are_spread_over_all_workers(images, workers):
+    rows = rows_a_block(images, workers)
+    assert 1 <= rows <= BLOCK_ROWS
+    assert rows == 1 or images // rows >= 4 * workers
+
+
 def test_the_three_steps_are_not_fused(source, tmp_path):
     captured = []
 
