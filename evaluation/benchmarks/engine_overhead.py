@@ -1,6 +1,6 @@
 """CPU per image through Ray against the same stages called in a plain loop, on the dev pictures.
 
-``python -m evaluation.benchmarks.engine_overhead [--repeats N] [--slices N] [--data DIR]``
+``python -m evaluation.benchmarks.engine_overhead [--repeats N] [--slices N] [--cores N] [--data DIR]``
 
 Both sides run in child processes of their own, interleaved; each counts the user and system CPU
 seconds of its whole process tree (workers, raylet and GCS included). Each side does the pictures
@@ -12,6 +12,10 @@ The pictures come in slices, every n-th picture each, and the sides take turns w
 shared machine changes its speed from minute to minute, and so it does so for both. All slices
 together are all of dev. Costs of a repeat are added up over its slices; medians of the repeats and
 of the slices' own ratios are printed, with the start and without.
+
+Both sides run on the same one core: a loop leaves the other cores idle, Ray does not, and where
+cores share parts (hyperthreads, caches) each is slower beside a busy one, whoever keeps it busy.
+``--cores 0`` lets them run on all.
 
 Where the machine's speed changes too fast even for that, ``ratio_within_runs`` tells more: in each
 run the CPU seconds inside the stages are counted, too, and what else the run costs is compared with
@@ -102,8 +106,10 @@ class Metered:
         self._engine.close()
 
 
-def one_side(name: str, source: str, pipe: Connection) -> None:
-    """Run the job with one engine and send what it cost."""
+def one_side(name: str, source: str, cores: int, pipe: Connection) -> None:
+    """Run the job with one engine on some cores (0: all) and send what it cost."""
+    if cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     install_secret(fresh_secret())
     report: Report = {}
 
@@ -173,14 +179,14 @@ class Cost:
         return 2 * self.once - self.twice
 
 
-def one_slice(pictures: Sequence[Path]) -> dict[str, Cost]:
+def one_slice(pictures: Sequence[Path], cores: int) -> dict[str, Cost]:
     """Both sides' costs for some pictures, measured in turns."""
     found = {name: Cost() for name in SIDES}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as root:
         for copies in (1, 2):
             folder = link(pictures, Path(root) / str(copies), copies)
             for name, cost in found.items():
-                report = measure(one_side, name, folder)
+                report = measure(one_side, name, folder, cores)
                 if report["images"] != copies * len(pictures):
                     raise RuntimeError(f"{name}: {report['images']:.0f} outcomes")
                 if copies == 1:
@@ -196,6 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--slices", type=int, default=4)
+    parser.add_argument("--cores", type=int, default=1, help="0: all of the machine's")
     parser.add_argument("--data", default=os.environ.get("STREETBLUR_DATA", "../shared/data"))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -206,7 +213,7 @@ def main() -> None:
     for repeat in range(arguments.repeats):
         total = {name: Cost() for name in SIDES}
         for number in range(arguments.slices):
-            part = one_slice(pictures[number :: arguments.slices])
+            part = one_slice(pictures[number :: arguments.slices], arguments.cores)
             total = {name: total[name] + part[name] for name in SIDES}
             parts.append(part)
             costs = {name: [round(value, 1) for value in astuple(c)] for name, c in part.items()}
@@ -216,6 +223,7 @@ def main() -> None:
         "images": len(pictures),
         "repeats": arguments.repeats,
         "slices": arguments.slices,
+        "cores": arguments.cores or os.cpu_count(),
         "ratio": _median(map(_ratio, repeats)),
         "ratio_by_slice": _spread(map(_ratio, parts)),
         "ratio_within_runs": _median(map(_ratio_within, repeats)),
