@@ -1,6 +1,6 @@
 """CPU per image through Ray against the same stages called in a plain loop, on the dev pictures.
 
-``python -m evaluation.benchmarks.engine_overhead [--repeats N] [--slices N] [--cores N] [--data DIR]``
+``python -m evaluation.benchmarks.engine_overhead`` (``--help`` names the options)
 
 Both sides run in child processes of their own, interleaved; each counts the user and system CPU
 seconds of its whole process tree (workers, raylet and GCS included). Each side does the pictures
