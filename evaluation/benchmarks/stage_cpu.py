@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,36 +23,57 @@ from pipeline.stages.build import Chain, StageConfig
 from pipeline.stages.envelope import Envelope
 
 FOLDER = "BENCHMARK_STAGE_CPU"
-"""Names the folder into which each process writes its sum, under its pid; workers inherit it."""
+"""Names the folder into which each process writes its counts, under its pid; workers inherit it."""
 
-_sum = 0.0
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """CPU seconds inside the stages, and images that the detection is done with."""
+
+    seconds: float = 0.0
+    images: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.seconds + other.seconds, self.images + other.images)
+
+    def __sub__(self, other: Counts) -> Counts:
+        return Counts(self.seconds - other.seconds, self.images - other.images)
+
+
+_here = Counts()
 
 
 @cache
 def count_here() -> None:
-    """Count the seconds of all chains that this process makes from now on."""
+    """Count what all chains do that this process makes from now on."""
     make_once = build._once
+    file = os.open(Path(os.environ[FOLDER]) / str(os.getpid()), os.O_CREAT | os.O_WRONLY, 0o600)
 
-    def counted(*arguments: Any) -> Chain:
-        chain = make_once(*arguments)
+    def counted(name: str, *arguments: Any) -> Chain:
+        chain = make_once(name, *arguments)
 
         def call(envelope: Envelope) -> Envelope:
-            global _sum
+            global _here
             before = time.thread_time()
             try:
                 return chain(envelope)
             finally:
-                _sum += time.thread_time() - before
-                (Path(os.environ[FOLDER]) / str(os.getpid())).write_text(str(_sum))
+                _here += Counts(time.thread_time() - before, int(name == "detect"))
+                os.pwrite(file, b"%020.6f %010d" % (_here.seconds, _here.images), 0)
 
         return call
 
     patch.object(build, "_once", counted).start()  # for good
 
 
-def seconds(folder: Path) -> float:
+def counts(folder: Path) -> Counts:
     """Sum over all processes that wrote into ``folder``."""
-    return sum(float(path.read_text()) for path in folder.iterdir())
+    total = Counts()
+    for path in folder.iterdir():
+        words = path.read_text().split()  # written at once, never half there
+        if words:
+            total += Counts(float(words[0]), int(words[1]))
+    return total
 
 
 class _Fetch(graph.FetchDecode):
