@@ -37,11 +37,13 @@ def acquire(
     store: ObjectStore,
     job: str,
     *,
+    workspace: str = "",
     ttl_s: float = 30.0,
     min_epoch: int = 1,
     clock: Callable[[], float] = elapsed_s,
     pause: Callable[[float], object] = time.sleep,
     on_wait: Callable[[str], object] | None = None,
+    accept: Callable[[LeaseRecord], object] = lambda before: None,
 ) -> Lease:
     """Take the lease of an output, waiting for a holder that may be dead.
 
@@ -51,11 +53,13 @@ def acquire(
     Args:
         store: the output.
         job: name told to others.
+        workspace: where the holder keeps its records, told to others.
         ttl_s: this lease lapses when it could not be renewed for so long.
         min_epoch: lowest epoch to take, for ledgers that outlived their lease objects.
         clock: seconds that never go back.
         pause: waits for some seconds.
         on_wait: told once why this waits.
+        accept: is shown the record that is to be followed; what it raises, this raises.
 
     Raises:
         LeaseError: somebody else holds the lease and is alive, or the store cannot keep one.
@@ -66,12 +70,15 @@ def acquire(
         record = read_record(store, newest) if newest else None
         if record is not None and not record.released and not record.process.gone():
             _watch(store, newest, record, ttl_s, clock, pause, on_wait)
+        if record is not None:
+            accept(record)
         own = LeaseRecord(
             holder=secrets.token_hex(16),
             process=this_process(),
             job=job,
             acquired=datetime.now(UTC).isoformat(timespec="seconds"),
             ttl_s=ttl_s,
+            workspace=workspace,
         )
         epoch, asked_at = max(newest + 1, min_epoch), clock()
         if store.create(lease_key(epoch), own.encoded(), content_type="application/json"):

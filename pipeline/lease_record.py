@@ -23,6 +23,7 @@ class LeaseRecord(BaseModel):
         process: who holds it.
         job: what for.
         acquired: wall clock of the holder, ISO 8601 with zone, for people.
+        workspace: where it keeps its records, see ``Workspace.place``; empty if not told.
         ttl_s: the holder changes ``heartbeat`` at least this often.
         heartbeat: counts renewals.
         released: the holder has ended in order.
@@ -35,6 +36,7 @@ class LeaseRecord(BaseModel):
     job: str
     acquired: str
     ttl_s: float
+    workspace: str = ""
     heartbeat: int = 0
     released: bool = False
 
@@ -56,6 +58,16 @@ def newest_epoch(store: ObjectStore) -> int:
     """
     names = (_NAME.fullmatch(each.key) for each in store.list(LEASE_FOLDER))
     return max((int(name[1]) for name in names if name), default=0)
+
+
+def newest_record(store: ObjectStore) -> LeaseRecord | None:
+    """Return the record of the highest epoch, None without any.
+
+    Raises:
+        LedgerError: the object is damaged.
+    """
+    newest = newest_epoch(store)
+    return read_record(store, newest) if newest else None
 
 
 def read_record(store: ObjectStore, epoch: int) -> LeaseRecord | None:

@@ -104,15 +104,23 @@ class Ledger:
             LedgerError: the job exists with another input or output.
         """
         self.store.create("job.json", record.model_dump_json(indent=2).encode())
-        existing = self.job() or record
-        for name in ("input", "output"):
-            if getattr(existing, name) != getattr(record, name):
+        return self.job_for(record.job, record.input, record.output) or record
+
+    def job_for(self, job: str, source: str, output: str) -> JobRecord | None:
+        """The job's record, or None when the workspace is empty.
+
+        Raises:
+            LedgerError: it has another input or output.
+        """
+        record = self.job()
+        for name, wanted in (("input", source), ("output", output)):
+            if record is not None and getattr(record, name) != wanted:
                 raise LedgerError(
-                    f"this job already exists with another {name}: {getattr(existing, name)}",
-                    where=f"job {record.job}",
+                    f"this job already exists with another {name}: {getattr(record, name)}",
+                    where=f"job {job}",
                     fix="Choose another job name with --job",
                 )
-        return existing
+        return record
 
     def revisions(self) -> list[Revision]:
         """All revisions, oldest first.

@@ -48,6 +48,12 @@ class StderrHandler(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
+def writes_json() -> bool:
+    """Whether log lines are JSON, as ``configure_logging`` was told."""
+    handlers = logging.getLogger().handlers
+    return any(isinstance(handler.formatter, JsonFormatter) for handler in handlers)
+
+
 def say_last(text: str, *, label: str, exit_code: int) -> None:
     """Tell on stderr how a command ended, in the form its log lines have.
 
@@ -57,8 +63,7 @@ def say_last(text: str, *, label: str, exit_code: int) -> None:
         exit_code: the command's; a field of the JSON line.
     """
     level, style = (logging.ERROR, "bold red") if label == "error" else (logging.WARNING, "yellow")
-    handlers = logging.getLogger().handlers
-    if any(isinstance(handler.formatter, JsonFormatter) for handler in handlers):
+    if writes_json():
         logging.getLogger(__name__).log(level, text, extra={"exit_code": exit_code})
         return
     console = Console(stderr=True, highlight=False)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -18,14 +20,22 @@ from pipeline.access import Access, existing, workspace_of
 from pipeline.due import Choice, Rows
 from pipeline.errors import ConfigurationError
 from pipeline.job import JobSpec
+from pipeline.lease_record import newest_record
 from pipeline.ledger import Tally
-from pipeline.logs import say_last
+from pipeline.logs import say_last, writes_json
 from pipeline.overrides import load_overrides
-from pipeline.policy import DEFAULT_POLICY, load_policy, packaged_policies
-from pipeline.storage import NotFound, check_disjoint, open_store
+from pipeline.policy import load_policy, packaged_policies
+from pipeline.preconditions import (
+    configured_secret,
+    places,
+    policy_in_force,
+    refuse_other_workspace,
+)
+from pipeline.storage import NotFound
 from pipeline.verify import Verification
 from pipeline.workspace import Workspace, find_job, jobs_in, open_workspace
 
+log = logging.getLogger(__name__)
 out = Console(highlight=False, soft_wrap=True)
 
 
@@ -52,7 +62,6 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
     from pipeline.result import Exit
     from pipeline.runner import Runner
 
-    existing("INPUT", spec.input, spec.storage)
     metrics = JobMetrics(spec.job_name)
     if spec.metrics_port is not None:
         metrics.serve(spec.metrics_port)
@@ -66,6 +75,7 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
             result = runner.run()
         except KeyboardInterrupt:
             stack.close()
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is to clean up
             how = resume_command(spec, sys.argv[1:])
             say_last(
                 f"committed shards stand. To go on:\n  {how}",
@@ -83,6 +93,9 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
     out.print(f"{result.processed} images in this run, {rate} images/s")
     out.print(f"output   {escape(result.workspace.output.uri)}")
     out.print(f"report   {escape(store.uri)}/report.html")
+    if writes_json():
+        facts = {"exit_code": int(result.exit_code), **_facts(result.verification)}
+        log.info("finished", extra=facts)
     if result.exit_code is not Exit.COMPLETE:
         meaning = escape(_meaning(result.exit_code, result.verification))
         out.print(f"[yellow]exit code {int(result.exit_code)}:[/] {meaning}")
@@ -111,7 +124,6 @@ def plan(spec: JobSpec) -> None:
     from pipeline.model_commands import models_in_force
     from pipeline.runner import Runner
 
-    existing("INPUT", spec.input, spec.storage)
     workspace, revision = Runner(spec, [], models_in_force).plan_only()
     table = Table(title=f"job {workspace.job}, revision {revision.number}", show_header=False)
     table.add_row("pictures", f"{revision.live_rows:,} ({revision.bytes / 1e6:,.1f} MB)")
@@ -127,31 +139,30 @@ def plan(spec: JobSpec) -> None:
 def show_preview(spec: JobSpec) -> None:
     """Print what a run would do; writes nothing and fetches no model."""
     from pipeline.model_commands import models_present
-    from pipeline.planner import Rules, preview
+    from pipeline.planner import Rules, assume_models, preview
 
-    check_disjoint(spec.input, spec.output)
-    source = existing("INPUT", spec.input, spec.storage)
-    output = open_store(spec.output, settings=spec.storage)
-    workspace = open_workspace(
-        output, spec.job_name, workspace=spec.workspace, settings=spec.storage
-    )
-    revisions = workspace.ledger.revisions() if workspace.ledger.job() else []
-    if spec.policy is None and revisions:
-        policy = revisions[-1].policy
-    else:
-        policy = load_policy(spec.policy or DEFAULT_POLICY)
+    configured_secret(spec)
+    source, workspace = places(spec)
+    ledger = workspace.ledger
+    record = ledger.job_for(workspace.job, source.uri, workspace.output.uri)
+    with suppress(NotFound):
+        refuse_other_workspace(newest_record(workspace.output), workspace, spec)
+    with suppress(NotFound):
+        workspace.refuse_if_public(write=False)
+    policy = policy_in_force(spec, ledger)
     overrides = load_overrides(spec.overrides) if spec.overrides else None
-    models = models_present(policy.models.model_dump())
+    models = assume_models(models_present(policy.models.model_dump()), workspace)
     found = preview(
         source,
         workspace,
         Rules(policy, models, overrides),
         damaged=_damaged(workspace),
+        shard_size=record.shard_size if record else spec.shard_size,
         allow_unblur=spec.allow_unblur,
     )
     table = Table(title=f"job {spec.job_name} (dry run)", show_header=False)
     table.add_row("input", escape(source.uri))
-    table.add_row("output", escape(output.uri))
+    table.add_row("output", escape(workspace.output.uri))
     table.add_row("policy", policy.name)
     table.add_row("pictures", f"{found.images:,} ({found.bytes / 1e6:,.1f} MB)")
     table.add_row("due", f"{found.due:,}")
@@ -213,19 +224,21 @@ def verify_job(access: Access, as_json: bool, *, allow_empty: bool) -> int:
     result = verify(workspace_of(access))
     code = exit_code(result, allow_empty=allow_empty)
     if as_json:
-        content = {
-            "exit_code": int(code),
-            "complete": result.complete,
-            "images": result.rows,
-            "tally": result.tally.model_dump(),
-            "findings": {name: asdict(one) for name, one in result.findings().items()},
-        }
-        out.print_json(json.dumps(content))
+        out.print_json(json.dumps({"exit_code": int(code), **_facts(result)}))
         return code
     out.print(_tally_table(result.tally, result.rows))
     show_findings(result)
     out.print("[green]complete[/]" if result.complete else "[red]not complete[/]")
     return code
+
+
+def _facts(result: Verification) -> dict[str, Any]:
+    return {
+        "complete": result.complete,
+        "images": result.rows,
+        "tally": result.tally.model_dump(),
+        "findings": {name: asdict(one) for name, one in result.findings().items()},
+    }
 
 
 def explain(access: Access, key: str, as_json: bool) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from pipeline.cut_off import refuse_other_models
+from pipeline.cut_off import KeyRange, refuse_other_models
 from pipeline.due import Rows
+from pipeline.errors import ConfigurationError
 from pipeline.job import JobRecord, Revision, ShardEntry
 from pipeline.manifest import (
     Delta,
@@ -26,6 +27,9 @@ from pipeline.records import REDACTION_VERSION
 from pipeline.storage import NotFound, ObjectStore
 from pipeline.verify import Known, known_rows
 from pipeline.workspace import Workspace, jobs_in
+
+MISSING = "missing"
+"""Stands for the digest of a model that has not been fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ def preview(
     rules: Rules,
     *,
     damaged: Rows = frozenset(),
+    shard_size: int,
     allow_unblur: bool = False,
 ) -> Preview:
     """Compare the input with the rows in force; writes nothing.
@@ -69,6 +74,7 @@ def preview(
         workspace: the job's; it need not be there yet.
         rules: what would judge.
         damaged: (shard, row) whose output is missing or altered, if anything was published.
+        shard_size: rows a new shard would have.
         allow_unblur: whether it may be forgotten what earlier runs blurred.
 
     Raises:
@@ -76,7 +82,7 @@ def preview(
     """
     ledger = workspace.ledger
     result, selection = Preview(), Selection()
-    first = last = ""
+    fresh = _Ranges(shard_size)
     unlisted = set(rules.overrides or ())
     known: Iterator[Known] = iter(())
     if ledger.job() is not None and ledger.revisions():
@@ -92,20 +98,22 @@ def preview(
         unlisted = set(supposed.overrides)
         known = known_rows(ledger, supposed)
     old = next(known, None)
-    for row in sorted_rows(list_pictures(source, selection)):
+    for row in _listed(source, workspace, selection):
         result.images += 1
         result.bytes += row.size
-        first, last = first or row.key, row.key
         unlisted.discard(row.key)
         while old is not None and old.key < row.key:
             result.gone += 1
             old = next(known, None)
         if old is None or old.key != row.key:
             result.due += 1
+            fresh.add(row.key)
             continue
         lost = old.status == "published" and (old.shard, old.row) in damaged
         stands = old.etag == row.etag and old.valid
-        result.changed += old.etag != row.etag
+        if old.etag != row.etag:
+            result.changed += 1
+            fresh.add(row.key)
         result.damaged += stands and lost
         result.due += lost or not stands
         old = next(known, None)
@@ -114,7 +122,7 @@ def preview(
     warn_of_unlisted(sorted(unlisted))
     if not allow_unblur:
         with suppress(NotFound):  # where there is no output, nobody published anything
-            refuse_other_models(workspace, _other_jobs(workspace), rules.models, [(first, last)])
+            refuse_other_models(workspace, _other_jobs(workspace), rules.models, fresh.found)
     return result
 
 
@@ -159,7 +167,7 @@ def plan(
     folder = f"manifest/{number:04d}-{epoch:08d}"
     selection, delta, counter = Selection(), Delta(), _Counter(on_rows, overrides)
     live: Iterator[LiveRow] = ledger.live_rows() if before else iter(())
-    fresh = delta.compare(live, counter.count(sorted_rows(list_pictures(source, selection))))
+    fresh = delta.compare(live, counter.count(_listed(source, workspace, selection)))
     entries: list[ShardEntry] = list(
         write_shards(ledger.store, folder, fresh, first_shard=first, shard_size=record.shard_size)
     )
@@ -218,6 +226,58 @@ def _other_jobs(workspace: Workspace) -> list[str]:
         if record.output == workspace.output.uri:
             found.append((record.created, name))
     return [name for _, name in sorted(found, reverse=True)]
+
+
+def assume_models(models: Mapping[str, str], workspace: Workspace) -> dict[str, str]:
+    """``models`` with the files that are not there yet as this job or another one had them.
+
+    Fetched by version and checksum, the same version is the same file.
+    """
+    known: list[dict[str, str]] = []
+    with suppress(NotFound):  # there is no output yet
+        for name in (workspace.job, *_other_jobs(workspace)):
+            revisions = workspace.sibling(name).revisions()
+            known += [revision.models for revision in reversed(revisions)]
+    found = {}
+    for name, value in models.items():
+        version, _, digest = value.partition(":")
+        earlier = (one.get(name, "") for one in known)
+        same = (one for one in earlier if one.startswith(f"{version}:"))
+        found[name] = next(same, value) if digest == MISSING else value
+    return found
+
+
+def _listed(source: ObjectStore, workspace: Workspace, selection: Selection) -> Iterator[Row]:
+    """The pictures of the input in key order.
+
+    Raises:
+        ConfigurationError: an output would lie among the records of jobs.
+    """
+    prefixes = tuple(workspace.record_prefixes())
+    for row in sorted_rows(list_pictures(source, selection)):
+        if row.key.startswith(prefixes):
+            raise ConfigurationError(
+                "the output of this picture would lie in the workspace, among the records",
+                where=row.key,
+                fix="Put the workspace elsewhere with --workspace",
+            )
+        yield row
+
+
+class _Ranges:
+    """First and last key of each shard that a plan would write."""
+
+    def __init__(self, shard_size: int) -> None:
+        self.found: list[KeyRange] = []
+        self._size = shard_size
+        self._rows = 0
+
+    def add(self, key: str) -> None:
+        if self._rows % self._size:
+            self.found[-1] = (self.found[-1][0], key)
+        else:
+            self.found.append((key, key))
+        self._rows += 1
 
 
 class _Counter:

@@ -26,14 +26,20 @@ from pipeline.override_check import (
 )
 from pipeline.overrides import load_overrides
 from pipeline.planner import Rules, plan
-from pipeline.policy import DEFAULT_POLICY, PrivacyPolicy, load_policy
+from pipeline.policy import PrivacyPolicy
+from pipeline.preconditions import (
+    configured_secret,
+    places,
+    policy_in_force,
+    refuse_other_workspace,
+)
 from pipeline.result import RunResult, exit_code
-from pipeline.secret import NoiseSecret, fresh_secret, install_secret, read_secret
+from pipeline.secret import NoiseSecret, fresh_secret, install_secret
 from pipeline.stages.build import StageConfig
-from pipeline.storage import AccessDenied, ObjectStore, check_disjoint, open_store
+from pipeline.storage import AccessDenied, ObjectStore
 from pipeline.verify import verify
 from pipeline.waves import EngineFactory, WaveLoop
-from pipeline.workspace import Workspace, open_workspace
+from pipeline.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +86,7 @@ class Runner:
             StreetblurError: settings, storage, lease or models make a run impossible.
             KeyboardInterrupt: asked to stop; commits made so far stand.
         """
-        configured = self._configured_secret()
+        configured = configured_secret(self.spec)
         source, workspace = self._open()
         self._refuse_unknown_shard(workspace)
         with self._lease(workspace) as lease:
@@ -100,18 +106,10 @@ class Runner:
 
     def _open(self) -> tuple[ObjectStore, Workspace]:
         spec = self.spec
-        check_disjoint(spec.input, spec.output)
-        if spec.workspace is not None:
-            check_disjoint(spec.input, spec.workspace)
-        source = open_store(spec.input, settings=spec.storage)
-        output = open_store(spec.output, settings=spec.storage)
-        source.ensure_root(create=False)
-        output.ensure_root(mode=0o755)
-        workspace = open_workspace(
-            output, spec.job_name, workspace=spec.workspace, settings=spec.storage
-        )
+        source, workspace = places(spec)
+        workspace.output.ensure_root(mode=0o755)
         workspace.ledger.store.ensure_root()
-        _warn_if_versioned(output)
+        _warn_if_versioned(workspace.output)
         return source, workspace
 
     def _refuse_unknown_shard(self, workspace: Workspace) -> None:
@@ -133,14 +131,16 @@ class Runner:
         return acquire(
             workspace.output,
             workspace.job,
+            workspace=workspace.place,
             min_epoch=max((ref.attempt for ref in commits), default=0) + 1,
             ttl_s=self.spec.lease_ttl_s,
             on_wait=lambda text: self._observer.phase("lease", detail=text),
+            accept=lambda before: refuse_other_workspace(before, workspace, self.spec),
         )
 
     def _plan(self, source: ObjectStore, workspace: Workspace, lease: Lease) -> Revision:
         spec = self.spec
-        policy = self._policy(workspace)
+        policy = self.policy or policy_in_force(spec, workspace.ledger)
         overrides = load_overrides(spec.overrides) if spec.overrides else None
         models = self.models(policy.models.model_dump())
         workspace.refuse_if_public()
@@ -170,30 +170,6 @@ class Runner:
             not_selected=revision.not_selected,
         )
         return revision
-
-    def _policy(self, workspace: Workspace) -> PrivacyPolicy:
-        """The policy given; else the one the job had last; else the default."""
-        if self.policy is not None:
-            return self.policy
-        if self.spec.policy is not None:
-            return load_policy(self.spec.policy)
-        revisions = workspace.ledger.revisions()
-        return revisions[-1].policy if revisions else load_policy(DEFAULT_POLICY)
-
-    def _configured_secret(self) -> NoiseSecret | None:
-        """The noise secret that is configured, or None.
-
-        Raises:
-            ConfigurationError: it is wrong, or a shared cluster has none.
-        """
-        secret = read_secret()
-        if secret is None and self.spec.ray_address is not None:
-            raise ConfigurationError(
-                "a shared cluster needs the noise secret on every node",
-                where="STREETBLUR_SECRET",
-                fix="Set STREETBLUR_SECRET or STREETBLUR_SECRET_FILE here and on every node",
-            )
-        return secret
 
     def _stage_config(
         self,

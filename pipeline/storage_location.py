@@ -70,8 +70,8 @@ def _parse_bucket(rest: str) -> BucketLocation:
     return BucketLocation(bucket, prefix)
 
 
-def check_disjoint(input_uri: str, output_uri: str) -> None:
-    """Refuse an output that equals, contains or lies within the input.
+def check_disjoint(input_uri: str, output_uri: str, *, name: str = "output") -> None:
+    """Refuse an output (or what else ``name`` says) that equals, contains or lies in the input.
 
     Folders are compared by what they are on disk, so links, ``..``, bind mounts and letter case
     do not hide an overlap; parts that do not exist yet are compared without regard to case.
@@ -95,7 +95,7 @@ def check_disjoint(input_uri: str, output_uri: str) -> None:
     else:
         return
     raise ConfigurationError(
-        f"the output {relation}", where=output_uri, fix="Choose a separate bucket or folder"
+        f"the {name} {relation}", where=output_uri, fix="Choose a separate bucket or folder"
     )
 
 

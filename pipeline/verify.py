@@ -6,7 +6,6 @@ import heapq
 import logging
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from pipeline.errors import LedgerError
 from pipeline.findings import SAMPLE as SAMPLE
@@ -14,7 +13,7 @@ from pipeline.findings import Finding as Finding
 from pipeline.findings import RowSet as RowSet
 from pipeline.findings import Verification as Verification
 from pipeline.identity import is_valid, row_identity
-from pipeline.job import WORKSPACE_FOLDER, Revision
+from pipeline.job import Revision
 from pipeline.ledger import Ledger, OutcomeRow, tally
 from pipeline.manifest import Row, sorted_rows
 from pipeline.storage import ListingReport
@@ -76,24 +75,12 @@ def verify(workspace: Workspace) -> Verification:
 
 def _objects(workspace: Workspace, report: ListingReport) -> Iterator[Row]:
     """Every object of the output in key order, once; records of jobs left aside."""
-    listing = workspace.output.list(exclude=_records(workspace), report=report)
+    listing = workspace.output.list(exclude=workspace.record_prefixes(), report=report)
     last: str | None = None
     for row in sorted_rows(Row(item.key, item.etag, item.size) for item in listing):
         if row.key != last:
             yield row
         last = row.key
-
-
-def _records(workspace: Workspace) -> list[str]:
-    """Prefixes of the output that hold records: a workspace may lie in any folder of it."""
-    prefixes = [f"{WORKSPACE_FOLDER}/"]
-    output, root = (f"{store.uri.rstrip('/')}/" for store in (workspace.output, workspace.root))
-    if root == output:
-        prefixes += [f"{job}/" for job in jobs_in(workspace.root)]
-    elif root.startswith(output):
-        inside = root.removeprefix(output)
-        prefixes.append(unquote(inside) if root.startswith("file:") else inside)
-    return prefixes
 
 
 def _add_passed_over(report: ListingReport, finding: Finding) -> None:

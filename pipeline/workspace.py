@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from pipeline.errors import ConfigurationError
 from pipeline.job import WORKSPACE_FOLDER, check_job_name
@@ -31,19 +32,40 @@ class Workspace:
     job: str
     ledger: Ledger
 
+    @property
+    def place(self) -> str:
+        """Where the records are: the folder inside the output, or an address elsewhere."""
+        output, root = (f"{store.uri.rstrip('/')}/" for store in (self.output, self.root))
+        return root.removeprefix(output).rstrip("/") or "/"
+
+    def record_prefixes(self) -> list[str]:
+        """Prefixes of the output that hold records: a workspace may lie in any folder of it."""
+        prefixes = [f"{WORKSPACE_FOLDER}/"]
+        if self.place == "/":
+            prefixes += [f"{job}/" for job in sorted({self.job, *jobs_in(self.root)})]
+        elif "://" not in self.place:
+            inside = f"{self.place}/"
+            prefixes.append(unquote(inside) if self.output.uri.startswith("file:") else inside)
+        return prefixes
+
     def sibling(self, job: str) -> Ledger:
         """The ledger of another job in the same workspace."""
         return Ledger(self.root.sub(job))
 
-    def refuse_if_public(self) -> None:
+    def refuse_if_public(self, *, write: bool = True) -> None:
         """Refuse a workspace that anyone can read: records say where faces are.
+
+        Args:
+            write: put an object there that strangers would be shown, to be sure.
 
         Raises:
             ConfigurationError: an unsigned request was answered, or other users of this machine
                 may enter the folder.
         """
         store = self.ledger.store
-        store.put(PROBE, b"streetblur checks with this object that strangers cannot read here.\n")
+        if write:
+            text = b"streetblur checks with this object that strangers cannot read here.\n"
+            store.put(PROBE, text)
         if store.answers_anonymous_reads(PROBE):
             what, fix = _open_to_strangers(self.root)
             raise ConfigurationError(

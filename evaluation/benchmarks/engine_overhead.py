@@ -189,11 +189,11 @@ class Cost:
         return self.ms / self.stage_ms
 
 
-def one_repeat(pictures: Sequence[Path], workers: int) -> dict[str, Cost]:
-    """Both sides over all pictures."""
+def one_repeat(pictures: Sequence[Path], workers: int, sides: Sequence[str]) -> dict[str, Cost]:
+    """Both sides over all pictures, in the order of ``sides``."""
     found = {}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as root:
-        for name in SIDES:
+        for name in sides:
             parts = workers if name == "loops" else 1
             folders = [link(pictures[n::parts], Path(root) / f"{name}{n}") for n in range(parts)]
             actors = workers if name == "ray" else 0
@@ -215,8 +215,9 @@ def main() -> None:
     dev = Path(arguments.data) / "dev"
     pictures = sorted(p for p in dev.rglob("*") if p.is_file() and p.suffix in FORMATS)
     repeats: list[dict[str, Cost]] = []
-    for _ in range(arguments.repeats):
-        repeats.append(one_repeat(pictures, arguments.workers))
+    for number in range(arguments.repeats):
+        sides = SIDES[:: -1 if number % 2 else 1]
+        repeats.append(one_repeat(pictures, arguments.workers, sides))
         print(_ratio(repeats[-1]), _ratio_within(repeats[-1]), repeats[-1], flush=True)
     result = {
         "images": len(pictures),

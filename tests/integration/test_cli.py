@@ -172,6 +172,9 @@ def test_log_lines_are_json_and_hold_no_secret(source, tmp_path):
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     bad = [line["image"] for line in lines if "image" in line]
     assert [one["key"] for one in bad] == ["bad.jpg"]
+    last = lines[-1]
+    assert (last["message"], last["exit_code"], last["complete"]) == ("finished", 3, True)
+    assert last["tally"]["quarantined"] == 1
     assert SECRET not in done.stderr + done.stdout
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
 from pipeline.due import Choice
 from pipeline.errors import ConfigurationError
 from pipeline.job import load_spec
-from pipeline.ledger import Ledger
 from pipeline.planner import Rules, preview
 from pipeline.policy import load_policy
 from pipeline.report import write_report
@@ -96,8 +96,10 @@ def test_plan_and_dry_run_warn_too(source, output, tmp_path, caplog):
     caplog.clear()
     rules = Rules(load_policy("default"), MODELS, revision.overrides)
     store = open_store(str(source), settings=spec.storage)
-    preview(store, Ledger(workspace.root.sub("new")), rules)
-    preview(store, workspace.ledger, Rules(rules.policy, MODELS))
+    preview(
+        store, replace(workspace, job="new", ledger=workspace.sibling("new")), rules, shard_size=9
+    )
+    preview(store, workspace, Rules(rules.policy, MODELS), shard_size=9)
     assert len(warnings(caplog)) == 2
 
 

@@ -17,7 +17,7 @@ def foretold(result, source, overrides) -> Preview:
     """The preview of a run like the one that gave ``result``, with other overrides."""
     store = open_store(str(source), settings=StorageSettings())
     rules = Rules(result.revision.policy, MODELS, overrides)
-    return preview(store, result.workspace.ledger, rules)
+    return preview(store, result.workspace, rules, shard_size=9)
 
 
 def test_a_dry_run_counts_the_pictures_that_new_overrides_make_due(source, output):

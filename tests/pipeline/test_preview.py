@@ -11,7 +11,15 @@ import pytest
 from pipeline import operations
 from pipeline.errors import ConfigurationError
 from pipeline.job import load_spec
-from tests.integration.jobs import MODELS, OTHER_MODELS, CutAtOnce, altered, cut_off, run_stubbed
+from tests.integration.jobs import (
+    MODELS,
+    OTHER_MODELS,
+    CutAtOnce,
+    altered,
+    cut_off,
+    pictures,
+    run_stubbed,
+)
 
 pytestmark = pytest.mark.usefixtures("secret")
 
@@ -25,7 +33,8 @@ def shown(
     source: Path, output: Path, capsys: pytest.CaptureFixture[str], **flags: Any
 ) -> dict[str, str]:
     """The preview's table by the names of its rows."""
-    spec = load_spec(None, input=str(source), output=str(output), job="test", **flags)
+    flags.setdefault("job", "test")
+    spec = load_spec(None, input=str(source), output=str(output), **flags)
     operations.show_preview(spec)
     lines = [line.split("│") for line in capsys.readouterr().out.splitlines()]
     return {line[1].strip(): line[2].strip() for line in lines if len(line) == 4}
@@ -94,3 +103,34 @@ def test_models_of_a_run_that_published_nothing_are_no_reason_to_refuse(
 ) -> None:
     cut_off(source, output, engine=CutAtOnce, models=OTHER_MODELS)
     assert shown(source, output, capsys)["due"] == "6"
+
+
+def test_models_that_are_not_fetched_yet_are_taken_for_what_they_were(
+    source: Path,
+    output: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cut_off(source, output, job="another")
+    missing = {**MODELS, "face_detector": "1:missing"}
+    monkeypatch.setattr("pipeline.model_commands.models_present", lambda versions: dict(missing))
+    assert shown(source, output, capsys)["due"] == "6"
+    missing["face_detector"] = "2:missing"
+    with pytest.raises(ConfigurationError, match="other models was cut off"):
+        shown(source, output, capsys)
+    missing["face_detector"] = "1:missing"
+    run_stubbed(source, output)
+    assert shown(source, output, capsys)["due"] == "0"
+
+
+def test_a_killed_job_between_the_new_pictures_does_not_stand_in_the_way(
+    source: Path, output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine"
+    pictures(mine / "a", 2)
+    pictures(mine / "z", 2)
+    cut_off(source, output, job="another", models=OTHER_MODELS)
+    assert shown(mine, output, capsys, shard_size=2)["due"] == "4"
+    assert run_stubbed(mine, output, shard_size=2)[0].processed == 4
+    with pytest.raises(ConfigurationError, match="other models was cut off"):
+        shown(mine, output, capsys, job="wide", shard_size=3)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, StreetblurError
+from pipeline.job import JobSpec, load_spec
+from pipeline.operations import show_preview
 from pipeline.result import Exit
 from pipeline.storage import StorageSettings, open_store
 from pipeline.storage_local import FolderStore
-from tests.integration.jobs import files, run_stubbed
+from tests.integration.jobs import files, pictures, run_stubbed
 
 pytestmark = pytest.mark.usefixtures("secret")
 
@@ -18,6 +22,11 @@ pytestmark = pytest.mark.usefixtures("secret")
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     return tmp_path / "records"
+
+
+def spec(source: Path, output: Path, **flags: Any) -> JobSpec:
+    flags.setdefault("job", "test")
+    return load_spec(None, input=str(source), output=str(output), **flags)
 
 
 def mode(path: Path) -> int:
@@ -94,3 +103,70 @@ def test_a_sticky_folder_guards_what_it_holds(tmp_path: Path) -> None:
     assert store.answers_anonymous_reads("here")
     assert not store.answers_anonymous_reads("mine/here")
     assert not store.sub("mine").answers_anonymous_reads("here")
+
+
+def test_records_left_behind_elsewhere_are_not_forgotten(
+    source: Path, output: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_stubbed(source, output)
+    before = files(output)
+    for job in ("test", "new"):
+        with pytest.raises(ConfigurationError, match="records elsewhere") as caught:
+            run_stubbed(source, output, job=job, workspace=str(workspace), detector="blind")
+        assert "without --workspace" in caught.value.fix
+    with pytest.raises(ConfigurationError, match="records elsewhere"):
+        show_preview(spec(source, output, workspace=str(workspace)))
+    assert files(output) == before
+    flags = {"workspace": str(workspace), "allow_unblur": True, "allow_empty": True}
+    run_stubbed(source, output, detector="blind", **flags)
+    with pytest.raises(ConfigurationError, match="records elsewhere") as caught:
+        run_stubbed(source, output)
+    assert f"with --workspace {workspace.as_uri()}" in caught.value.fix
+    run_stubbed(source, output, **flags)
+
+
+def test_an_output_that_was_moved_keeps_its_records(source: Path, output: Path) -> None:
+    run_stubbed(source, output)
+    output.rename(output.with_name("moved"))
+    result, recorder = run_stubbed(source, output.with_name("moved"), job="next")
+    assert result.exit_code is Exit.COMPLETE
+    assert len(recorder.rows) == 6
+
+
+@pytest.mark.parametrize("inside", ["d0", "d0/records", "."])
+def test_pictures_do_not_go_among_records(source: Path, output: Path, inside: str) -> None:
+    flags = {"workspace": str(output / inside), "job": "d1" if inside == "." else "test"}
+    clash = inside in {"d0", "."}
+    with pytest.raises(ConfigurationError, match="among the records") if clash else nullcontext():
+        show_preview(spec(source, output, **flags))
+    if not clash:
+        assert run_stubbed(source, output, **flags)[0].exit_code is Exit.COMPLETE
+        return
+    with pytest.raises(ConfigurationError, match="among the records"):
+        run_stubbed(source, output, **flags)
+    assert [key for key in files(output) if key.endswith(".jpg")] == []
+
+
+def test_a_dry_run_refuses_what_a_run_refuses(
+    source: Path, output: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run_stubbed(source, output)
+    (workspace / "test").mkdir(parents=True)
+    for folder in (workspace, workspace / "test"):
+        folder.chmod(0o755)
+    other = tmp_path / "other"
+    pictures(other, 1)
+    refused: list[tuple[Path, Path, dict[str, str], str]] = [
+        (source, tmp_path / "a", {"workspace": str(source / "records")}, "the workspace lies with"),
+        (source, tmp_path / "a", {"workspace": str(workspace)}, "chmod 700"),
+        (other, output, {}, "already exists with another input"),
+    ]
+    for place, target, flags, text in refused:
+        for how in (lambda p, o, **f: show_preview(spec(p, o, **f)), run_stubbed):
+            with pytest.raises(StreetblurError, match=text):
+                how(place, target, **flags)
+    monkeypatch.setenv("STREETBLUR_SECRET", "zz")
+    for how in (lambda p, o, **f: show_preview(spec(p, o, **f)), run_stubbed):
+        with pytest.raises(ConfigurationError, match="64 hex digits"):
+            how(source, tmp_path / "b")
+    assert not (tmp_path / "b").exists()

@@ -1,0 +1,85 @@
+"""What has to hold before a run, and before a dry run foretells one; nothing is written here."""
+
+from __future__ import annotations
+
+from pipeline.access import existing
+from pipeline.errors import ConfigurationError
+from pipeline.job import WORKSPACE_FOLDER, JobSpec
+from pipeline.lease_record import LeaseRecord
+from pipeline.ledger import Ledger
+from pipeline.policy import DEFAULT_POLICY, PrivacyPolicy, load_policy
+from pipeline.secret import NoiseSecret, read_secret
+from pipeline.storage import ObjectStore, check_disjoint, open_store
+from pipeline.workspace import Workspace, open_workspace
+
+
+def places(spec: JobSpec) -> tuple[ObjectStore, Workspace]:
+    """The input and the job's workspace; output and workspace need not be there yet.
+
+    Raises:
+        ConfigurationError: places overlap, or the input is not there.
+    """
+    check_disjoint(spec.input, spec.output)
+    if spec.workspace is not None:
+        check_disjoint(spec.input, spec.workspace, name="workspace")
+    source = existing("INPUT", spec.input, spec.storage)
+    output = open_store(spec.output, settings=spec.storage)
+    return source, open_workspace(
+        output, spec.job_name, workspace=spec.workspace, settings=spec.storage
+    )
+
+
+def configured_secret(spec: JobSpec) -> NoiseSecret | None:
+    """The noise secret that is configured, or None.
+
+    Raises:
+        ConfigurationError: it is wrong, or a shared cluster has none.
+    """
+    secret = read_secret()
+    if secret is None and spec.ray_address is not None:
+        raise ConfigurationError(
+            "a shared cluster needs the noise secret on every node",
+            where="STREETBLUR_SECRET",
+            fix="Set STREETBLUR_SECRET or STREETBLUR_SECRET_FILE here and on every node",
+        )
+    return secret
+
+
+def policy_in_force(spec: JobSpec, ledger: Ledger) -> PrivacyPolicy:
+    """The policy given; else the one the job had last; else the default.
+
+    Raises:
+        ConfigurationError: the policy given is wrong.
+    """
+    if spec.policy is not None:
+        return load_policy(spec.policy)
+    revisions = ledger.revisions() if ledger.job() else []
+    return revisions[-1].policy if revisions else load_policy(DEFAULT_POLICY)
+
+
+def refuse_other_workspace(newest: LeaseRecord | None, workspace: Workspace, spec: JobSpec) -> None:
+    """Refuse a workspace other than that of the newest run over the output.
+
+    Only its records tell what earlier runs blurred.
+
+    Args:
+        newest: lease of that run.
+        workspace: of the run to come.
+        spec: says whether it may be forgotten what earlier runs blurred.
+
+    Raises:
+        ConfigurationError: the newest run had its records elsewhere.
+    """
+    if newest is None or newest.workspace in {"", workspace.place} or spec.allow_unblur:
+        return
+    where = newest.workspace
+    if "://" not in where:
+        where = f"{workspace.output.uri}/{where}".rstrip("/")
+    usual = newest.workspace == WORKSPACE_FOLDER
+    how = "without --workspace" if usual else f"with --workspace {where}"
+    raise ConfigurationError(
+        "the newest run over this output had its records elsewhere, and they alone tell what it "
+        "blurred",
+        where=workspace.output.uri,
+        fix=f"Run {how}; or say --allow-unblur to let go of what was blurred before",
+    )
