@@ -9,6 +9,7 @@ import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import graph
 from pipeline.blocks import unpack
 from pipeline.graph import BLOCK_BYTES, BLOCK_ROWS, RayEngine, _blocks, operators, rows_a_block
 from pipeline.isolation import run_isolated
@@ -41,6 +42,13 @@ def ray_engine(config, stall_timeout_s=120.0):
     return RayEngine(config, workers=2, address=None, stall_timeout_s=stall_timeout_s)
 
 
+def items_of(sizes):
+    return [
+        WorkItem(key=str(n), etag="e", size=size, shard=0, row=n, identity="i")
+        for n, size in enumerate(sizes)
+    ]
+
+
 @pytest.mark.usefixtures("cluster")
 def test_both_engines_give_the_same_bytes(source, tmp_path):
     pictures(source / "grey", 3, size=(33, 47), seed=5)
@@ -51,16 +59,12 @@ def test_both_engines_give_the_same_bytes(source, tmp_path):
     assert one.exit_code is two.exit_code is Exit.QUARANTINED
 
 
-@pytest.mark.usefixtures("cluster")
 @given(
     sizes=st.lists(st.integers(0, 3 * BLOCK_BYTES // 2), max_size=200),
     rows=st.integers(1, BLOCK_ROWS),
 )
 def test_blocks_hold_every_image_once_and_stay_small(sizes, rows):
-    items = [
-        WorkItem(key=str(n), etag="e", size=size, shard=0, row=n, identity="i")
-        for n, size in enumerate(sizes)
-    ]
+    items = items_of(sizes)
     blocks = [[envelope.item for envelope in unpack(block)] for block in _blocks(items, rows)]
     assert [item for block in blocks for item in block] == items
     for block in blocks:
@@ -75,6 +79,20 @@ def test_few_images_are_spread_over_all_workers(images, workers):
     assert rows == 1 or images // rows >= 4 * workers
 
 
+@pytest.mark.parametrize(
+    ("searching", "rows"),
+    [(False, [2] * 12), (True, [1] * 24)],
+)
+def test_the_engine_makes_small_blocks_of_few_images(monkeypatch, searching, rows):
+    monkeypatch.setattr(graph, "connect", lambda workers, address: False)
+    monkeypatch.setattr(graph, "build_graph", lambda blocks, *rest: blocks)
+    monkeypatch.setattr(graph, "_drain", lambda build, stall_timeout_s: iter(build()))
+    engine = RayEngine(None, workers=3, address=None, stall_timeout_s=1.0)
+    blocks = [list(unpack(block)) for block in engine.run(items_of([1] * 24), searching=searching)]
+    assert [len(block) for block in blocks] == rows
+
+
+@pytest.mark.usefixtures("cluster")
 def test_the_three_steps_are_not_fused(source, tmp_path):
     captured = []
 

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("secret")
 PICTURES = 4
 
 CENTRE = [("face", 24, 16, 72, 48)]
+KEYS = ("d0/0000.jpg", "d1/0001.jpg")
 
 
 @pytest.fixture
@@ -114,6 +115,26 @@ def test_overrides_of_the_killed_run_stay(source, output, tmp_path):
     path.write_text("{}\n")
     result, _ = run_stubbed(source, output, overrides=str(path), detector="blind", allow_empty=True)
     assert boxes(result)["d0/0000.jpg"] == [("face", 1, 2, 30, 20)]
+
+
+def test_overrides_that_a_killed_job_had_last_stay_though_it_once_was_complete(
+    source, output, tmp_path
+):
+    def run(run_job, job, area):
+        path = tmp_path / f"{job}.yaml"
+        named = {key: [{"label": "face", "xyxy": area}] for key in KEYS if area}
+        path.write_text(yaml.safe_dump(named))
+        flags = {"detector": "blind", "allow_empty": True, "overrides": str(path)}
+        return run_job(source, output, job=job, **flags)
+
+    run(run_stubbed, "a", [40, 2, 70, 20])
+    hidden = run(cut_off, "a", [1, 30, 30, 50])
+    result, _ = run(run_stubbed, "b", None)
+    both = [("face", 1, 30, 30, 50), ("face", 40, 2, 70, 20)]
+    assert {key: sorted(found) for key, found in boxes(result).items() if found} == dict.fromkeys(
+        KEYS, both
+    )
+    assert {key: files(output)[key] for key in KEYS} == {key: hidden[key] for key in KEYS}
 
 
 @pytest.mark.parametrize("job", ["test", "another"])

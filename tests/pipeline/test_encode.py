@@ -153,6 +153,26 @@ def test_an_output_that_is_wrong_is_rejected() -> None:
     assert rejection(source, tagged, boxes) == "orientation_changed"
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_output_whose_alpha_still_shows_the_face_is_rejected(orientation: int) -> None:
+    pixels = np.dstack([textured(150, 120), np.full((120, 150), 255, np.uint8)])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = [b.area for b in stored_boxes([box(*AREA)], inspect(_png(pixels, exif)))]
+    ((x1, y1, x2, y2),) = stored
+    pixels[y1:y2, x1:x2, 3] = textured(x2 - x1, y2 - y1, 1, seed=1)
+    source = _png(pixels, exif)
+    good = redacted(source, [box(*AREA)])
+    check_output(source, inspect(source), good, [box(*AREA)], POLICY)
+    shown = decode_stored(good, inspect(good)).copy()
+    shown[..., 3] = pixels[..., 3]
+    assert rejection(source, _png(shown, exif), [box(*AREA)]) == "not_obscured"
+
+
+def _png(pixels: np.ndarray, exif: Image.Exif) -> bytes:
+    return saved(pixels, "PNG", exif=exif)
+
+
 def _cut_jpeg(data: bytes) -> bytes:
     return data[: len(data) // 2] + b"\xff\xd9"
 

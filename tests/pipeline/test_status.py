@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.access import Access
 from pipeline.due import Choice
+from pipeline.engine import LocalEngine
 from pipeline.errors import ConfigurationError, StreetblurError
 from pipeline.job import load_spec
 from pipeline.operations import explain, show_status, verify_job
@@ -99,6 +100,20 @@ def test_changed_rules_and_replaced_rows(source, output, tmp_path):
     assert due(workspace) == 5
     result, _ = run_stubbed(source, output)
     assert due(result.workspace) == 0
+
+
+def test_failed_images_stay_due(source, output):
+    victim = source / "d0" / "0000.jpg"
+    (source / "bad.jpg").write_text("this is text")
+
+    def losing(config):
+        victim.unlink()
+        return LocalEngine(config)
+
+    result, _ = run_stubbed(source, output, engine_factory=losing)
+    tally = job_status(result.workspace.ledger, "test").tally
+    assert (tally.published, tally.quarantined, tally.failed) == (5, 1, 1)
+    assert due(result.workspace) == 1
 
 
 def test_a_job_whose_planning_was_refused_hides_no_other(source, output, capsys):
