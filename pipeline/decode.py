@@ -17,6 +17,7 @@ from pipeline.containers import png
 from pipeline.errors import ImageRefused
 from pipeline.images import ImageInfo
 from pipeline.orientation import to_stored, to_upright
+from pipeline.tone import refuse_steep_tones
 
 Pixels = NDArray[Any]
 Upright = NDArray[np.uint8]
@@ -87,8 +88,10 @@ def decode_to_judge(data: bytes, info: ImageInfo) -> Upright:
     """As :func:`decode_upright`, for the detectors: what they would not see is refused.
 
     Raises:
-        ImageRefused: ``truncated``, ``corrupt``, ``alpha_detail`` or ``too_dark``.
+        ImageRefused: ``truncated``, ``corrupt``, ``tone_curve``, ``alpha_detail``, ``bilevel`` or
+            ``too_dark``.
     """
+    refuse_steep_tones(data, info)
     stored = decode_stored(data, info)
     refuse_unseen(stored, info, _transparency(data, stored, info))
     return upright_rgb(stored, info)
@@ -142,7 +145,8 @@ def refuse_unseen(stored: Pixels, info: ImageInfo, transparency: Pixels | None) 
 
     Raises:
         ImageRefused: ``alpha_detail``: the alpha channel is no plain mask and may hold a picture of
-            its own; ``too_dark``: nearly all of 16 bits is black beside a few bright pixels.
+            its own; ``bilevel``: two values draw it, so that its faces may be dithered;
+            ``too_dark``: nearly all of 16 bits is black beside a few bright pixels.
     """
     if transparency is not None and _finest(transparency) > MAX_ALPHA_DETAIL:
         raise ImageRefused(
@@ -150,8 +154,14 @@ def refuse_unseen(stored: Pixels, info: ImageInfo, transparency: Pixels | None) 
             "the transparency is no plain mask and may show faces",
             fix="Flatten the picture, or give it a mask of even areas",
         )
+    colours = stored[..., :-1] if info.alpha else stored
+    if info.format != "jpeg" and _two_valued(colours):
+        raise ImageRefused(
+            "bilevel",
+            "the picture has only two colours, in which detectors see no faces",
+            fix="Take it from a source with shades of grey",
+        )
     if stored.dtype == np.uint16 and stored.min() != stored.max():
-        colours = stored[..., :-1] if info.alpha else stored
         level = float(np.percentile(colours, 99)) / full_level(stored, info)
         if level < DARK_LEVEL:
             raise ImageRefused(
@@ -168,6 +178,17 @@ def _transparency(data: bytes, stored: Pixels, info: ImageInfo) -> Pixels | None
     if key is None:
         return None
     return np.asarray((np.atleast_3d(stored) == np.frombuffer(key, ">u2")).all(axis=-1))
+
+
+def _two_valued(colours: Pixels) -> bool:
+    """Whether exactly two values draw ``colours``, [h, w] or [h, w, c]."""
+    channels = colours.shape[2] if colours.ndim == 3 else 1
+    for part in (colours[::16, ::16], colours):  # a photograph is done with after the first
+        pixels = part.reshape(-1, channels)
+        others = pixels[(pixels != pixels[0]).any(axis=1)]
+        if (others != others[:1]).any():
+            return False
+    return len(others) > 0
 
 
 def _finest(mask: Pixels) -> float:
