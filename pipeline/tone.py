@@ -172,16 +172,14 @@ def _is_gentle_gamma(gamma: bytes | None, chromaticities: bytes | None) -> bool:
     try:
         (exponent,) = struct.unpack(">I", _SRGB_GAMMA if gamma is None else gamma)
         points = struct.unpack(">8I", _SRGB_PRIMARIES if chromaticities is None else chromaticities)
-        x, y = np.array(points, dtype=float).reshape(4, 2).T / 100_000
-        if exponent == 0 or not y.all() or not x[0]:
-            return False
-        xyz = np.stack([x / y, np.ones(4), (1 - x - y) / y])  # columns: white, red, green, blue
-        to_xyz = xyz[:, 1:] * np.linalg.solve(xyz[:, 1:], xyz[:, 0])
-    except (struct.error, np.linalg.LinAlgError):
+        with np.errstate(all="ignore"):  # points that make no sense give no numbers: not gentle
+            x, y = np.array(points, dtype=float).reshape(4, 2).T / 100_000
+            xyz = np.stack([x / y, np.ones(4), (1 - x - y) / y])  # columns: white, then primaries
+            to_xyz = xyz[:, 1:] * np.linalg.solve(xyz[:, 1:], xyz[:, 0])
+            linear = (_ramps(3, 51) / 255.0) ** (100_000 / exponent)
+            return _is_gentle(_xyz_to_lab(linear @ (to_xyz / xyz[:, :1]).T))
+    except (struct.error, ZeroDivisionError, np.linalg.LinAlgError):
         return False
-    linear = (_ramps(3, 51) / 255.0) ** (100_000 / exponent)
-    with np.errstate(all="ignore"):  # a white of no blue gives no number, which is not gentle
-        return _is_gentle(_xyz_to_lab(linear @ (to_xyz / xyz[:, :1]).T))
 
 
 def _xyz_to_lab(relative: NDArray[np.float64]) -> NDArray[np.float64]:
