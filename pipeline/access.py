@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import ConfigurationError
 from pipeline.job import JobSpec, load_spec, settings_from
-from pipeline.storage import NotFound, ObjectStore, StorageSettings, open_store
+from pipeline.preconditions import existing
+from pipeline.storage import StorageSettings
 from pipeline.workspace import Workspace, find_job, open_workspace
 
 
@@ -92,27 +93,3 @@ def workspace_of(access: Access) -> Workspace:
     probe = open_workspace(output, "any", workspace=access.workspace, settings=access.storage)
     job = find_job(probe.root, access.job)
     return open_workspace(output, job, workspace=access.workspace, settings=access.storage)
-
-
-_PLACE_FIXES = {
-    "INPUT": "INPUT is the folder or bucket with the pictures to read, not a single file: check "
-    "its spelling, and that its disk is mounted",
-    "OUTPUT": "OUTPUT is the folder or bucket that a job has written to: check its spelling, or "
-    "start a job with `streetblur run INPUT OUTPUT`",
-}
-
-
-def existing(name: Literal["INPUT", "OUTPUT"], uri: str, settings: StorageSettings) -> ObjectStore:
-    """The store at ``uri``, which has to be there before anything else makes sense.
-
-    Raises:
-        ConfigurationError: it is not.
-    """
-    store = open_store(uri, settings=settings)
-    try:
-        store.ensure_root(create=False)
-    except NotFound as error:
-        raise ConfigurationError(
-            f"there is no such folder or bucket for {name}", where=uri, fix=_PLACE_FIXES[name]
-        ) from error
-    return store

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.access import Access, existing, workspace_of
+from pipeline.access import Access, workspace_of
 from pipeline.due import Choice, Rows
 from pipeline.errors import ConfigurationError
 from pipeline.job import JobSpec
@@ -27,6 +27,7 @@ from pipeline.overrides import load_overrides
 from pipeline.policy import load_policy, packaged_policies
 from pipeline.preconditions import (
     configured_secret,
+    existing,
     places,
     policy_in_force,
     refuse_other_workspace,

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from pipeline.access import existing
+from typing import Literal
+
 from pipeline.errors import ConfigurationError
 from pipeline.job import WORKSPACE_FOLDER, JobSpec
 from pipeline.lease_record import LeaseRecord
 from pipeline.ledger import Ledger
 from pipeline.policy import DEFAULT_POLICY, PrivacyPolicy, load_policy
 from pipeline.secret import NoiseSecret, read_secret
-from pipeline.storage import ObjectStore, check_disjoint, open_store
+from pipeline.storage import NotFound, ObjectStore, StorageSettings, check_disjoint, open_store
 from pipeline.workspace import Workspace, open_workspace
+
+_PLACE_FIXES = {
+    "INPUT": "INPUT is the folder or bucket with the pictures to read, not a single file: check "
+    "its spelling, and that its disk is mounted",
+    "OUTPUT": "OUTPUT is the folder or bucket that a job has written to: check its spelling, or "
+    "start a job with `streetblur run INPUT OUTPUT`",
+}
+
+
+def existing(name: Literal["INPUT", "OUTPUT"], uri: str, settings: StorageSettings) -> ObjectStore:
+    """The store at ``uri``, which has to be there before anything else makes sense.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    store = open_store(uri, settings=settings)
+    try:
+        store.ensure_root(create=False)
+    except NotFound as error:
+        raise ConfigurationError(
+            f"there is no such folder or bucket for {name}", where=uri, fix=_PLACE_FIXES[name]
+        ) from error
+    return store
 
 
 def places(spec: JobSpec) -> tuple[ObjectStore, Workspace]:
