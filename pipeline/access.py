@@ -75,7 +75,7 @@ def spec_of_job(access: Access, job_file: Path | None = None, **flags: Any) -> J
     return load_spec(
         job_file,
         input=record.input,
-        output=record.output,
+        output=access.output,
         job=record.job,
         workspace=access.workspace,
         storage=asdict(access.storage),

@@ -37,7 +37,6 @@ def acquire(
     store: ObjectStore,
     job: str,
     *,
-    workspace: str = "",
     ttl_s: float = 30.0,
     min_epoch: int = 1,
     clock: Callable[[], float] = elapsed_s,
@@ -53,7 +52,6 @@ def acquire(
     Args:
         store: the output.
         job: name told to others.
-        workspace: where the holder keeps its records, told to others.
         ttl_s: this lease lapses when it could not be renewed for so long.
         min_epoch: lowest epoch to take, for ledgers that outlived their lease objects.
         clock: seconds that never go back.
@@ -78,7 +76,8 @@ def acquire(
             job=job,
             acquired=datetime.now(UTC).isoformat(timespec="seconds"),
             ttl_s=ttl_s,
-            workspace=workspace,
+            workspace=record.workspace if record else "",
+            records=record.records if record else "",
         )
         epoch, asked_at = max(newest + 1, min_epoch), clock()
         if store.create(lease_key(epoch), own.encoded(), content_type="application/json"):
@@ -160,6 +159,7 @@ class Lease:
         self._renewed_at = renewed_at
         self._reason = ""
         self._ended = threading.Event()
+        self._writing = threading.Lock()
         # Two threads, since a renewal can hang in the network for longer than the lease lasts.
         self._threads = [
             threading.Thread(target=each, name=f"lease-{epoch}-{each.__name__}", daemon=True)
@@ -179,6 +179,25 @@ class Lease:
             )
         if self._ended.is_set():
             raise LeaseError("this run has released the output", where=self._store.uri)
+
+    def tell(self, workspace: str, records: str) -> None:
+        """Say where this run keeps its records, before it publishes anything.
+
+        Args:
+            workspace: identity of the workspace.
+            records: its address.
+
+        Raises:
+            LeaseError: the lease is lost.
+            StorageError: it cannot be said.
+        """
+        with self._writing:
+            self.check()
+            self._record = self._record.model_copy(
+                update={"workspace": workspace, "records": records}
+            )
+            self._put(self._record)
+        self.check()
 
     def guard(self, max_age_s: float = 5.0) -> LeaseGuard:
         """Return the picklable check that workers make before they write."""
@@ -229,9 +248,10 @@ class Lease:
         elif followed(self._store, self.epoch):
             self._lose("another run has taken over")
         else:
-            renewed = self._record.model_copy(update={"heartbeat": self._record.heartbeat + 1})
-            self._put(renewed)
-            self._record = renewed
+            with self._writing:
+                renewed = self._record.model_copy(update={"heartbeat": self._record.heartbeat + 1})
+                self._put(renewed)
+                self._record = renewed
             if followed(self._store, self.epoch):
                 self._lose("another run has taken over")
             self._renewed_at = asked_at

@@ -23,7 +23,9 @@ class LeaseRecord(BaseModel):
         process: who holds it.
         job: what for.
         acquired: wall clock of the holder, ISO 8601 with zone, for people.
-        workspace: where it keeps its records, see ``Workspace.place``; empty if not told.
+        workspace: identity of the workspace in which the newest run that planned anything keeps its
+            records, see ``Workspace.identity``; empty before any did.
+        records: where that was, for people.
         ttl_s: the holder changes ``heartbeat`` at least this often.
         heartbeat: counts renewals.
         released: the holder has ended in order.
@@ -37,6 +39,7 @@ class LeaseRecord(BaseModel):
     acquired: str
     ttl_s: float
     workspace: str = ""
+    records: str = ""
     heartbeat: int = 0
     released: bool = False
 
@@ -68,6 +71,15 @@ def newest_record(store: ObjectStore) -> LeaseRecord | None:
     """
     newest = newest_epoch(store)
     return read_record(store, newest) if newest else None
+
+
+def jobs_told(store: ObjectStore, workspace: str) -> set[str]:
+    """Return the jobs that ran over this output with their records in ``workspace``.
+
+    Reads every lease object, one a run.
+    """
+    records = (read_record(store, epoch) for epoch in range(1, newest_epoch(store) + 1))
+    return {one.job for one in records if one is not None and one.workspace == workspace}
 
 
 def read_record(store: ObjectStore, epoch: int) -> LeaseRecord | None:

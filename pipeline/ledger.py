@@ -97,28 +97,39 @@ class Ledger:
         except MissingRecord:
             return None
 
-    def create_job(self, record: JobRecord) -> JobRecord:
+    def create_job(self, record: JobRecord, *, moves: bool = False) -> JobRecord:
         """Write ``job.json`` once; returns the record in force.
+
+        Args:
+            record: what to write.
+            moves: see ``job_for``.
 
         Raises:
             LedgerError: the job exists with another input or output.
         """
         self.store.create("job.json", record.model_dump_json(indent=2).encode())
-        return self.job_for(record.job, record.input, record.output) or record
+        return self.job_for(record.input, record.output, moves=moves) or record
 
-    def job_for(self, job: str, source: str, output: str) -> JobRecord | None:
+    def job_for(self, source: str, output: str, *, moves: bool = False) -> JobRecord | None:
         """The job's record, or None when the workspace is empty.
 
+        Args:
+            source: address of the input.
+            output: address of the output.
+            moves: the records lie in the output, which may have had another address.
+
         Raises:
-            LedgerError: it has another input or output.
+            LedgerError: the job has another input or output.
         """
         record = self.job()
         for name, wanted in (("input", source), ("output", output)):
-            if record is not None and getattr(record, name) != wanted:
+            if record is None or (name == "output" and moves):
+                continue
+            if getattr(record, name) != wanted:
                 raise LedgerError(
                     f"this job already exists with another {name}: {getattr(record, name)}",
-                    where=f"job {job}",
-                    fix="Choose another job name with --job",
+                    where=f"job {record.job}",
+                    fix="Choose another job name with --job; what was blurred stays blurred",
                 )
         return record
 

@@ -30,7 +30,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, with the fields that this record alone has."""
-        more = {k: v for k, v in vars(record).items() if k not in _OF_EVERY_RECORD}
+        more = {k: v for k, v in vars(record).items() if k not in _OF_EVERY_RECORD and k[0] != "_"}
         if not more:
             return super().format(record)
         copy = logging.makeLogRecord(vars(record))

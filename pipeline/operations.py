@@ -145,7 +145,7 @@ def show_preview(spec: JobSpec) -> None:
     configured_secret(spec)
     source, workspace = places(spec)
     ledger = workspace.ledger
-    record = ledger.job_for(workspace.job, source.uri, workspace.output.uri)
+    record = ledger.job_for(source.uri, workspace.output.uri, moves=workspace.moves_along)
     with suppress(NotFound):
         refuse_other_workspace(newest_record(workspace.output), workspace, spec)
     with suppress(NotFound):

@@ -26,7 +26,7 @@ from pipeline.policy import PrivacyPolicy
 from pipeline.records import REDACTION_VERSION
 from pipeline.storage import NotFound, ObjectStore
 from pipeline.verify import Known, known_rows
-from pipeline.workspace import Workspace, jobs_in
+from pipeline.workspace import Workspace
 
 MISSING = "missing"
 """Stands for the digest of a model that has not been fetched."""
@@ -157,7 +157,7 @@ def plan(
         ConfigurationError: a run with other models was cut off, see ``refuse_other_models``.
     """
     ledger = workspace.ledger
-    record = ledger.create_job(record)
+    record = ledger.create_job(record, moves=workspace.moves_along)
     before = ledger.revisions()[-1] if ledger.revisions() else None
     overrides = (
         rules.overrides if rules.overrides is not None else (before.overrides if before else {})
@@ -218,12 +218,10 @@ def _other_jobs(workspace: Workspace) -> list[str]:
 
     Also those that began after this one: they may have run since this one ran last.
     """
-    found: list[tuple[str, str]] = []
-    for name in jobs_in(workspace.root):
+    found = []
+    for name in workspace.other_jobs():
         record = workspace.sibling(name).job()
-        if name == workspace.job or record is None:
-            continue
-        if record.output == workspace.output.uri:
+        if record is not None:
             found.append((record.created, name))
     return [name for _, name in sorted(found, reverse=True)]
 

@@ -84,7 +84,8 @@ def policy_in_force(spec: JobSpec, ledger: Ledger) -> PrivacyPolicy:
 def refuse_other_workspace(newest: LeaseRecord | None, workspace: Workspace, spec: JobSpec) -> None:
     """Refuse a workspace other than that of the newest run over the output.
 
-    Only its records tell what earlier runs blurred.
+    Only its records tell what earlier runs blurred. Runs that ended before they had planned
+    anything do not count.
 
     Args:
         newest: lease of that run.
@@ -94,13 +95,12 @@ def refuse_other_workspace(newest: LeaseRecord | None, workspace: Workspace, spe
     Raises:
         ConfigurationError: the newest run had its records elsewhere.
     """
-    if newest is None or newest.workspace in {"", workspace.place} or spec.allow_unblur:
+    if newest is None or not newest.workspace or spec.allow_unblur:
         return
-    where = newest.workspace
-    if "://" not in where:
-        where = f"{workspace.output.uri}/{where}".rstrip("/")
+    if newest.workspace == workspace.identity(create=False):
+        return
     usual = newest.workspace == WORKSPACE_FOLDER
-    how = "without --workspace" if usual else f"with --workspace {where}"
+    how = "without --workspace" if usual else f"with --workspace {newest.records}"
     raise ConfigurationError(
         "the newest run over this output had its records elsewhere, and they alone tell what it "
         "blurred",

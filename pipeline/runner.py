@@ -107,8 +107,10 @@ class Runner:
     def _open(self) -> tuple[ObjectStore, Workspace]:
         spec = self.spec
         source, workspace = places(spec)
+        self._rules(workspace)  # what is wrong with them is told before anything is made
         workspace.output.ensure_root(mode=0o755)
         workspace.ledger.store.ensure_root()
+        workspace.refuse_if_public()
         _warn_if_versioned(workspace.output)
         return source, workspace
 
@@ -131,19 +133,21 @@ class Runner:
         return acquire(
             workspace.output,
             workspace.job,
-            workspace=workspace.place,
             min_epoch=max((ref.attempt for ref in commits), default=0) + 1,
             ttl_s=self.spec.lease_ttl_s,
             on_wait=lambda text: self._observer.phase("lease", detail=text),
             accept=lambda before: refuse_other_workspace(before, workspace, self.spec),
         )
 
-    def _plan(self, source: ObjectStore, workspace: Workspace, lease: Lease) -> Revision:
+    def _rules(self, workspace: Workspace) -> Rules:
         spec = self.spec
         policy = self.policy or policy_in_force(spec, workspace.ledger)
         overrides = load_overrides(spec.overrides) if spec.overrides else None
-        models = self.models(policy.models.model_dump())
-        workspace.refuse_if_public()
+        return Rules(policy, self.models(policy.models.model_dump()), overrides)
+
+    def _plan(self, source: ObjectStore, workspace: Workspace, lease: Lease) -> Revision:
+        spec = self.spec
+        rules = self._rules(workspace)  # the run that held the lease may have changed them
         self._observer.phase("plan", input=source.uri)
         record = JobRecord(
             job=workspace.job,
@@ -156,12 +160,12 @@ class Runner:
             source,
             workspace,
             record,
-            Rules(policy, models, overrides),
+            rules,
             epoch=lease.epoch,
             allow_unblur=spec.allow_unblur,
             on_unlisted=self._unlisted.extend,
         )
-        lease.check()
+        lease.tell(workspace.identity(), workspace.root.uri)
         warn_of_unlisted(self._unlisted)
         self._observer.phase(
             "planned",

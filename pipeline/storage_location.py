@@ -33,7 +33,7 @@ def parse_location(uri: str) -> BucketLocation | Path:
     if scheme is None:
         if not uri or "\0" in uri:
             raise ConfigurationError("the address is empty or has a NUL", where=ascii(uri))
-        return Path(uri).absolute()
+        return Path(os.path.realpath(uri))  # one folder has one address, however it is spelled
     if scheme[1].lower() == "s3":
         return _parse_bucket(uri[scheme.end() :])
     if scheme[1].lower() == "file":
@@ -45,7 +45,7 @@ def parse_location(uri: str) -> BucketLocation | Path:
                 where="file://",
                 fix="Write it as file:///folder or as a plain path",
             )
-        return Path(path)
+        return Path(os.path.realpath(path))
     raise ConfigurationError(
         f"no store is known for {scheme[1]}://",
         fix="Use s3://bucket/prefix, file:///folder or a plain path",

@@ -17,7 +17,7 @@ from pipeline.job import Revision
 from pipeline.ledger import Ledger, OutcomeRow, tally
 from pipeline.manifest import Row, sorted_rows
 from pipeline.storage import ListingReport
-from pipeline.workspace import Workspace, jobs_in
+from pipeline.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -229,15 +229,5 @@ class _Strangers:
 
 def _other_jobs(workspace: Workspace) -> Iterator[Ledger]:
     """Ledgers of the other jobs of this workspace over the same output."""
-    mine = workspace.ledger.job()
-    for name in jobs_in(workspace.root):
-        if name == workspace.job or mine is None:
-            continue
-        ledger = workspace.sibling(name)
-        try:
-            record = ledger.job()
-        except LedgerError as error:
-            log.warning("what this job published is not known: %s", error)
-            continue
-        if record is not None and record.output == mine.output:
-            yield ledger
+    for name in workspace.other_jobs():
+        yield workspace.sibling(name)

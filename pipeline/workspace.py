@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, LedgerError
 from pipeline.job import WORKSPACE_FOLDER, check_job_name
+from pipeline.lease_record import jobs_told
 from pipeline.ledger import Ledger
-from pipeline.storage import ObjectStore, StorageSettings, open_store
+from pipeline.storage import NotFound, ObjectStore, StorageSettings, open_store
 from pipeline.storage_location import parse_location
 
+ID_FILE = "workspace-id.txt"
 PROBE = "access-probe.txt"
 
 
@@ -38,12 +42,60 @@ class Workspace:
         output, root = (f"{store.uri.rstrip('/')}/" for store in (self.output, self.root))
         return root.removeprefix(output).rstrip("/") or "/"
 
+    @property
+    def moves_along(self) -> bool:
+        """Whether the records lie in the output, and so move with it."""
+        return "://" not in self.place
+
+    def identity(self, *, create: bool = True) -> str:
+        """What tells this workspace from others, also when it was moved.
+
+        A folder inside the output is told by its name, for it moves with the output; one elsewhere
+        by a random id that lies in it.
+
+        Args:
+            create: give it an id if it has none.
+        """
+        if self.moves_along:
+            return self.place
+        if create:
+            self.root.create(ID_FILE, secrets.token_hex(16).encode())
+        try:
+            return self.root.get(ID_FILE, max_bytes=64).decode("ascii", "replace")
+        except NotFound:
+            return ""
+
+    def other_jobs(self) -> Iterator[str]:
+        """Names of the other jobs of this workspace over the same output.
+
+        Records inside the output are records of this output, whatever its address was. Elsewhere,
+        jobs count that name its address, and those that its leases name.
+        """
+        told: set[str] | None = None
+        for name in jobs_in(self.root):
+            if name == self.job:
+                continue
+            if not self.moves_along and self._output_of(name) not in {"", self.output.uri}:
+                if told is None:
+                    told = jobs_told(self.output, self.identity(create=False))
+                if name not in told:
+                    continue
+            yield name
+
+    def _output_of(self, job: str) -> str:
+        """Address of a job's output; empty where its record is damaged."""
+        try:
+            record = self.sibling(job).job()
+        except LedgerError:
+            return ""
+        return "" if record is None else record.output
+
     def record_prefixes(self) -> list[str]:
         """Prefixes of the output that hold records: a workspace may lie in any folder of it."""
         prefixes = [f"{WORKSPACE_FOLDER}/"]
         if self.place == "/":
             prefixes += [f"{job}/" for job in sorted({self.job, *jobs_in(self.root)})]
-        elif "://" not in self.place:
+        elif self.moves_along:
             inside = f"{self.place}/"
             prefixes.append(unquote(inside) if self.output.uri.startswith("file:") else inside)
         return prefixes

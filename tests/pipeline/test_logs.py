@@ -36,6 +36,25 @@ def test_fields_are_in_json_and_in_text(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == "INFO 3 planned revision=1\n"
 
 
+def test_what_a_library_adds_to_every_record_is_left_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make = logging.getLogRecordFactory()
+
+    def with_more(*arguments: object, **more: object) -> logging.LogRecord:
+        record = make(*arguments, **more)
+        record._ray_timestamp_ns = 1
+        return record
+
+    logging.setLogRecordFactory(with_more)
+    try:
+        configure_logging("text", verbose=False)
+        log.info("planned", extra={"revision": 1})
+    finally:
+        logging.setLogRecordFactory(make)
+    assert capsys.readouterr().err == "INFO planned revision=1\n"
+
+
 def test_a_percent_sign_in_a_field_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("text", verbose=False)
     log.warning("not published", extra={"image": "a%sb.jpg"})

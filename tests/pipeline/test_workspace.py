@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import ConfigurationError, StreetblurError
+from pipeline.access import Access, spec_of_job
+from pipeline.errors import ConfigurationError, LedgerError, StorageError, StreetblurError
 from pipeline.job import JobSpec, load_spec
 from pipeline.operations import show_preview
-from pipeline.result import Exit
+from pipeline.records import kept_boxes
+from pipeline.result import Exit, RunResult
+from pipeline.status import find_outcome
 from pipeline.storage import StorageSettings, open_store
 from pipeline.storage_local import FolderStore
 from tests.integration.jobs import files, pictures, run_stubbed
@@ -125,12 +128,104 @@ def test_records_left_behind_elsewhere_are_not_forgotten(
     run_stubbed(source, output, **flags)
 
 
-def test_an_output_that_was_moved_keeps_its_records(source: Path, output: Path) -> None:
+BOX = ("face", 1, 2, 30, 20)
+
+
+def blurred_once(source: Path, output: Path, **flags: Any) -> None:
+    """A job that blurs one named box and finds nothing else."""
+    named = output.with_name("boxes.yaml")
+    named.write_text("d0/0000.jpg:\n- {label: face, xyxy: [1, 2, 30, 20]}\n")
+    run_stubbed(source, output, detector="blind", overrides=str(named), allow_empty=True, **flags)
+
+
+def boxes(result: RunResult) -> list[tuple[str, int, int, int, int]]:
+    _, outcome = find_outcome(result.workspace.ledger, "d0/0000.jpg")
+    return [(b.label, b.x1, b.y1, b.x2, b.y2) for b in kept_boxes(outcome)]
+
+
+@pytest.mark.parametrize("job", ["test", "next"])
+@pytest.mark.parametrize("how", ["same", "dots", "link", "moved"])
+@pytest.mark.parametrize("records", ["inside", "outside"])
+def test_another_spelling_of_the_output_forgets_nothing(
+    source: Path, output: Path, workspace: Path, how: str, job: str, records: str
+) -> None:
+    flags = {"workspace": str(workspace)} if records == "outside" else {}
+    blurred_once(source, output, **flags)
+    before = files(output)["d0/0000.jpg"]
+    assert before != files(source)["d0/0000.jpg"]
+    other = output
+    if how == "dots":
+        (output.parent / "sub").mkdir()
+        other = output.parent / "sub" / ".." / output.name
+    elif how != "same":
+        other = output.with_name("other")
+        output.rename(other) if how == "moved" else other.symlink_to(output)
+    if (how, job, records) == ("moved", "test", "outside"):
+        with pytest.raises(LedgerError, match="what was blurred stays blurred"):
+            run_stubbed(source, other, job=job, detector="blind", allow_empty=True, **flags)
+        job = "as advised"
+    result, _ = run_stubbed(
+        source, other, job=job.replace(" ", "-"), detector="blind", allow_empty=True, **flags
+    )
+    assert boxes(result) == [BOX]
+    assert files(other)["d0/0000.jpg"] == before
+
+
+def test_another_spelling_of_the_input_is_the_same_job(source: Path, output: Path) -> None:
     run_stubbed(source, output)
-    output.rename(output.with_name("moved"))
-    result, recorder = run_stubbed(source, output.with_name("moved"), job="next")
-    assert result.exit_code is Exit.COMPLETE
-    assert len(recorder.rows) == 6
+    link = source.with_name("link")
+    link.symlink_to(source)
+    _, recorder = run_stubbed(link, output)
+    assert recorder.rows == []
+
+
+def test_a_rerun_works_where_the_output_is_now(source: Path, output: Path) -> None:
+    run_stubbed(source, output)
+    moved = output.with_name("moved")
+    output.rename(moved)
+    found = spec_of_job(Access(output=str(moved)))
+    assert (found.output, found.job) == (str(moved), "test")
+    assert run_stubbed(source, moved)[1].rows == []
+    assert not output.exists()
+
+
+def test_records_that_were_moved_are_known_again(
+    source: Path, output: Path, workspace: Path
+) -> None:
+    blurred_once(source, output, workspace=str(workspace))
+    moved = workspace.with_name("moved")
+    workspace.rename(moved)
+    flags: dict[str, Any] = {"detector": "blind", "allow_empty": True}
+    with pytest.raises(ConfigurationError, match="records elsewhere"):
+        run_stubbed(source, output, workspace=str(workspace), **flags)
+    result, _ = run_stubbed(source, output, job="next", workspace=str(moved), **flags)
+    assert boxes(result) == [BOX]
+
+
+def test_a_run_that_was_refused_decides_nothing(
+    source: Path,
+    output: Path,
+    workspace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cannot_list(*_: object, **__: object) -> None:
+        raise StorageError("no answer")
+
+    with pytest.raises(ConfigurationError, match="mars"):
+        run_stubbed(source, output, policy="mars")
+    assert not output.exists()
+    (workspace / "test").mkdir(parents=True)
+    for folder in (workspace, workspace / "test"):
+        folder.chmod(0o755)
+    with pytest.raises(ConfigurationError, match="--workspace"):
+        run_stubbed(source, output, workspace=str(workspace))
+    closed = str(tmp_path / "closed")
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.runner.plan", cannot_list)  # the lease is held by then
+        with pytest.raises(StorageError):
+            run_stubbed(source, output, workspace=closed)
+    assert run_stubbed(source, output)[0].exit_code is Exit.COMPLETE
 
 
 @pytest.mark.parametrize("inside", ["d0", "d0/records", "."])
