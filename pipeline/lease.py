@@ -68,6 +68,7 @@ def acquire(
         record = read_record(store, newest) if newest else None
         if record is not None and not record.released and not record.process.gone():
             _watch(store, newest, record, ttl_s, clock, pause, on_wait)
+            record = read_record(store, newest)  # it may have said more meanwhile
         if record is not None:
             accept(record)
         own = LeaseRecord(
@@ -76,13 +77,35 @@ def acquire(
             job=job,
             acquired=datetime.now(UTC).isoformat(timespec="seconds"),
             ttl_s=ttl_s,
-            workspace=record.workspace if record else "",
+            told=record.told if record else "",
             records=record.records if record else "",
         )
         epoch, asked_at = max(newest + 1, min_epoch), clock()
         if store.create(lease_key(epoch), own.encoded(), content_type="application/json"):
             _refuse_if_overwritten(store, epoch, own)
+            own = _heard(store, epoch, own, read_record(store, newest), accept)
             return Lease(store, epoch, own, renewed_at=asked_at, clock=clock)
+
+
+def _heard(
+    store: ObjectStore,
+    epoch: int,
+    own: LeaseRecord,
+    before: LeaseRecord | None,
+    accept: Callable[[LeaseRecord], object],
+) -> LeaseRecord:
+    """Our record, with what the holder before said after it was taken for dead.
+
+    It says nothing any more: whoever tells looks afterwards whether it was followed.
+    """
+    if before is None or before.told == own.told:
+        return own
+    own = own.model_copy(update={"told": before.told, "records": before.records})
+    refused = own.model_copy(update={"released": True})
+    store.put(lease_key(epoch), refused.encoded(), content_type="application/json")
+    accept(before)
+    store.put(lease_key(epoch), own.encoded(), content_type="application/json")
+    return own
 
 
 def _refuse_if_overwritten(store: ObjectStore, epoch: int, own: LeaseRecord) -> None:
@@ -180,12 +203,12 @@ class Lease:
         if self._ended.is_set():
             raise LeaseError("this run has released the output", where=self._store.uri)
 
-    def tell(self, workspace: str, records: str) -> None:
+    def tell(self, told: str, records: str) -> None:
         """Say where this run keeps its records, before it publishes anything.
 
         Args:
-            workspace: identity of the workspace.
-            records: its address.
+            told: a record that lies there, relative to the root of the workspace.
+            records: address of the workspace, or its name inside the output.
 
         Raises:
             LeaseError: the lease is lost.
@@ -193,10 +216,11 @@ class Lease:
         """
         with self._writing:
             self.check()
-            self._record = self._record.model_copy(
-                update={"workspace": workspace, "records": records}
-            )
-            self._put(self._record)
+            record = self._record.model_copy(update={"told": told, "records": records})
+            self._put(record)
+            self._record = record
+            if followed(self._store, self.epoch):
+                self._lose("another run has taken over")
         self.check()
 
     def guard(self, max_age_s: float = 5.0) -> LeaseGuard:

@@ -23,9 +23,9 @@ class LeaseRecord(BaseModel):
         process: who holds it.
         job: what for.
         acquired: wall clock of the holder, ISO 8601 with zone, for people.
-        workspace: identity of the workspace in which the newest run that planned anything keeps its
-            records, see ``Workspace.identity``; empty before any did.
-        records: where that was, for people.
+        told: mark of the newest run that went as far as to publish: ``<job>/runs/...`` in the root
+            of its workspace; empty before any did.
+        records: address of that workspace, or its name inside the output.
         ttl_s: the holder changes ``heartbeat`` at least this often.
         heartbeat: counts renewals.
         released: the holder has ended in order.
@@ -38,7 +38,7 @@ class LeaseRecord(BaseModel):
     job: str
     acquired: str
     ttl_s: float
-    workspace: str = ""
+    told: str = ""
     records: str = ""
     heartbeat: int = 0
     released: bool = False
@@ -73,13 +73,14 @@ def newest_record(store: ObjectStore) -> LeaseRecord | None:
     return read_record(store, newest) if newest else None
 
 
-def jobs_told(store: ObjectStore, workspace: str) -> set[str]:
-    """Return the jobs that ran over this output with their records in ``workspace``.
+def jobs_told(store: ObjectStore) -> set[str]:
+    """Return the jobs that may ever have published here; reads every lease object, one a run.
 
-    Reads every lease object, one a run.
+    Raises:
+        LedgerError: one is damaged.
     """
     records = (read_record(store, epoch) for epoch in range(1, newest_epoch(store) + 1))
-    return {one.job for one in records if one is not None and one.workspace == workspace}
+    return {one.told.partition("/")[0] for one in records if one is not None and one.told}
 
 
 def read_record(store: ObjectStore, epoch: int) -> LeaseRecord | None:

@@ -97,35 +97,39 @@ class Ledger:
         except MissingRecord:
             return None
 
-    def create_job(self, record: JobRecord, *, moves: bool = False) -> JobRecord:
+    def create_job(
+        self, record: JobRecord, *, moved_here: Callable[[], bool] = lambda: False
+    ) -> JobRecord:
         """Write ``job.json`` once; returns the record in force.
 
         Args:
             record: what to write.
-            moves: see ``job_for``.
+            moved_here: see ``job_for``.
 
         Raises:
             LedgerError: the job exists with another input or output.
         """
         self.store.create("job.json", record.model_dump_json(indent=2).encode())
-        return self.job_for(record.input, record.output, moves=moves) or record
+        return self.job_for(record.input, record.output, moved_here=moved_here) or record
 
-    def job_for(self, source: str, output: str, *, moves: bool = False) -> JobRecord | None:
+    def job_for(
+        self, source: str, output: str, *, moved_here: Callable[[], bool] = lambda: False
+    ) -> JobRecord | None:
         """The job's record, or None when the workspace is empty.
 
         Args:
             source: address of the input.
             output: address of the output.
-            moves: the records lie in the output, which may have had another address.
+            moved_here: whether it is the same output at another address.
 
         Raises:
             LedgerError: the job has another input or output.
         """
         record = self.job()
         for name, wanted in (("input", source), ("output", output)):
-            if record is None or (name == "output" and moves):
+            if record is None or getattr(record, name) == wanted:
                 continue
-            if getattr(record, name) != wanted:
+            if name == "input" or not moved_here():
                 raise LedgerError(
                     f"this job already exists with another {name}: {getattr(record, name)}",
                     where=f"job {record.job}",

@@ -28,8 +28,8 @@ from pipeline.policy import load_policy, packaged_policies
 from pipeline.preconditions import (
     configured_secret,
     existing,
+    last_policy,
     places,
-    policy_in_force,
     refuse_other_workspace,
 )
 from pipeline.storage import NotFound
@@ -145,12 +145,12 @@ def show_preview(spec: JobSpec) -> None:
     configured_secret(spec)
     source, workspace = places(spec)
     ledger = workspace.ledger
-    record = ledger.job_for(source.uri, workspace.output.uri, moves=workspace.moves_along)
+    record = ledger.job_for(source.uri, workspace.output.uri, moved_here=workspace.moved_here)
     with suppress(NotFound):
         refuse_other_workspace(newest_record(workspace.output), workspace, spec)
     with suppress(NotFound):
         workspace.refuse_if_public(write=False)
-    policy = policy_in_force(spec, ledger)
+    policy = load_policy(spec.policy) if spec.policy else last_policy(ledger)
     overrides = load_overrides(spec.overrides) if spec.overrides else None
     models = assume_models(models_present(policy.models.model_dump()), workspace)
     found = preview(

@@ -44,8 +44,10 @@ def load_overrides(path: str) -> Overrides:
         ConfigurationError: unreadable, or a wrong value (key and field named).
     """
     content = read_yaml(Path(path))
+    if content is None:
+        raise ConfigurationError("the file is empty", where=path, fix="Write {} to name no box")
     try:
-        boxes = _File.model_validate(content or {}).root
+        boxes = _File.model_validate(content).root
     except ValidationError as error:
         raise ConfigurationError(
             describe_validation(error.errors()),

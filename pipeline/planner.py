@@ -157,7 +157,7 @@ def plan(
         ConfigurationError: a run with other models was cut off, see ``refuse_other_models``.
     """
     ledger = workspace.ledger
-    record = ledger.create_job(record, moves=workspace.moves_along)
+    record = ledger.create_job(record, moved_here=workspace.moved_here)
     before = ledger.revisions()[-1] if ledger.revisions() else None
     overrides = (
         rules.overrides if rules.overrides is not None else (before.overrides if before else {})

@@ -69,14 +69,8 @@ def configured_secret(spec: JobSpec) -> NoiseSecret | None:
     return secret
 
 
-def policy_in_force(spec: JobSpec, ledger: Ledger) -> PrivacyPolicy:
-    """The policy given; else the one the job had last; else the default.
-
-    Raises:
-        ConfigurationError: the policy given is wrong.
-    """
-    if spec.policy is not None:
-        return load_policy(spec.policy)
+def last_policy(ledger: Ledger) -> PrivacyPolicy:
+    """The policy the job had last; else the default."""
     revisions = ledger.revisions() if ledger.job() else []
     return revisions[-1].policy if revisions else load_policy(DEFAULT_POLICY)
 
@@ -84,8 +78,8 @@ def policy_in_force(spec: JobSpec, ledger: Ledger) -> PrivacyPolicy:
 def refuse_other_workspace(newest: LeaseRecord | None, workspace: Workspace, spec: JobSpec) -> None:
     """Refuse a workspace other than that of the newest run over the output.
 
-    Only its records tell what earlier runs blurred. Runs that ended before they had planned
-    anything do not count.
+    Only its records tell what earlier runs blurred; an old copy of them does not. Runs that ended
+    before they could publish anything do not count.
 
     Args:
         newest: lease of that run.
@@ -95,15 +89,17 @@ def refuse_other_workspace(newest: LeaseRecord | None, workspace: Workspace, spe
     Raises:
         ConfigurationError: the newest run had its records elsewhere.
     """
-    if newest is None or not newest.workspace or spec.allow_unblur:
+    if newest is None or not newest.told or spec.allow_unblur or workspace.knows(newest.told):
         return
-    if newest.workspace == workspace.identity(create=False):
-        return
-    usual = newest.workspace == WORKSPACE_FOLDER
-    how = "without --workspace" if usual else f"with --workspace {newest.records}"
+    where = newest.records
+    if "://" not in where:
+        where = f"{workspace.output.uri}/{where}".rstrip("/")
+    usual = newest.records == WORKSPACE_FOLDER
+    how = "without --workspace" if usual else f"with --workspace {where}"
     raise ConfigurationError(
         "the newest run over this output had its records elsewhere, and they alone tell what it "
         "blurred",
         where=workspace.output.uri,
-        fix=f"Run {how}; or say --allow-unblur to let go of what was blurred before",
+        fix=f"Run {how}, or with where these records were moved; or say --allow-unblur to let go "
+        "of what was blurred before",
     )

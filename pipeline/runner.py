@@ -24,13 +24,13 @@ from pipeline.override_check import (
     warn_of_outside,
     warn_of_unlisted,
 )
-from pipeline.overrides import load_overrides
+from pipeline.overrides import Overrides, load_overrides
 from pipeline.planner import Rules, plan
-from pipeline.policy import PrivacyPolicy
+from pipeline.policy import PrivacyPolicy, load_policy
 from pipeline.preconditions import (
     configured_secret,
+    last_policy,
     places,
-    policy_in_force,
     refuse_other_workspace,
 )
 from pipeline.result import RunResult, exit_code
@@ -67,6 +67,7 @@ class Runner:
     policy: PrivacyPolicy | None = None
     detector: str = "pipeline.stages.build:packaged_detector"
     engine_factory: EngineFactory | None = None
+    _overrides: Overrides | None = field(default=None, init=False)
     _unlisted: list[str] = field(default_factory=list, init=False)
 
     def plan_only(self) -> tuple[Workspace, Revision]:
@@ -93,6 +94,7 @@ class Runner:
             revision = self._plan(source, workspace, lease)
             secret = configured or _fresh_secret()
             config = self._stage_config(source, workspace, revision, lease, secret)
+            workspace.tell(lease)
             start = time.monotonic()
             processed = self._work(workspace, revision, config, lease)
             seconds = time.monotonic() - start
@@ -140,10 +142,14 @@ class Runner:
         )
 
     def _rules(self, workspace: Workspace) -> Rules:
+        """What judges; files are read once, what the job had last is looked up each time."""
         spec = self.spec
-        policy = self.policy or policy_in_force(spec, workspace.ledger)
-        overrides = load_overrides(spec.overrides) if spec.overrides else None
-        return Rules(policy, self.models(policy.models.model_dump()), overrides)
+        if self.policy is None and spec.policy is not None:
+            self.policy = load_policy(spec.policy)
+        if self._overrides is None and spec.overrides:
+            self._overrides = load_overrides(spec.overrides)
+        policy = self.policy or last_policy(workspace.ledger)
+        return Rules(policy, self.models(policy.models.model_dump()), self._overrides)
 
     def _plan(self, source: ObjectStore, workspace: Workspace, lease: Lease) -> Revision:
         spec = self.spec
@@ -165,7 +171,7 @@ class Runner:
             allow_unblur=spec.allow_unblur,
             on_unlisted=self._unlisted.extend,
         )
-        lease.tell(workspace.identity(), workspace.root.uri)
+        lease.check()
         warn_of_unlisted(self._unlisted)
         self._observer.phase(
             "planned",

@@ -33,23 +33,34 @@ def parse_location(uri: str) -> BucketLocation | Path:
     if scheme is None:
         if not uri or "\0" in uri:
             raise ConfigurationError("the address is empty or has a NUL", where=ascii(uri))
-        return Path(os.path.realpath(uri))  # one folder has one address, however it is spelled
+        return _folder(uri)
     if scheme[1].lower() == "s3":
         return _parse_bucket(uri[scheme.end() :])
     if scheme[1].lower() == "file":
         parts = urlsplit(uri)
         path = unquote(parts.path)
-        if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or "\0" in path:
+        odd = not path or parts.query or parts.fragment or "\0" in path
+        if odd or parts.netloc not in ("", "localhost"):
             raise ConfigurationError(
                 "a file address names a folder of this machine, with '?' and '#' escaped",
                 where="file://",
                 fix="Write it as file:///folder or as a plain path",
             )
-        return Path(os.path.realpath(path))
+        return _folder(path)
     raise ConfigurationError(
         f"no store is known for {scheme[1]}://",
         fix="Use s3://bucket/prefix, file:///folder or a plain path",
     )
+
+
+def _folder(path: str) -> Path:
+    """The folder itself: one folder has one address, however it is spelled."""
+    found = Path(os.path.realpath(path))
+    if os.path.islink(path) and not found.exists():
+        raise ConfigurationError(
+            f"this link leads to {found}, which is not there", where=path, fix="Is a disk missing?"
+        )
+    return found
 
 
 def _parse_bucket(rest: str) -> BucketLocation:

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 
 from pipeline.errors import ConfigurationError, LedgerError
 from pipeline.job import WORKSPACE_FOLDER, check_job_name
+from pipeline.lease import Lease
 from pipeline.lease_record import jobs_told
 from pipeline.ledger import Ledger
 from pipeline.storage import NotFound, ObjectStore, StorageSettings, open_store
 from pipeline.storage_location import parse_location
 
-ID_FILE = "workspace-id.txt"
 PROBE = "access-probe.txt"
 
 
@@ -47,23 +47,26 @@ class Workspace:
         """Whether the records lie in the output, and so move with it."""
         return "://" not in self.place
 
-    def identity(self, *, create: bool = True) -> str:
-        """What tells this workspace from others, also when it was moved.
+    def tell(self, lease: Lease) -> None:
+        """Leave a mark among the records, and name it in the output's lease.
 
-        A folder inside the output is told by its name, for it moves with the output; one elsewhere
-        by a random id that lies in it.
-
-        Args:
-            create: give it an id if it has none.
+        Whoever holds records without the newest mark does not know what the newest run blurred:
+        they belong to other runs, or are an old copy.
         """
-        if self.moves_along:
-            return self.place
-        if create:
-            self.root.create(ID_FILE, secrets.token_hex(16).encode())
+        mark = f"runs/{lease.epoch:08d}-{secrets.token_hex(8)}.txt"
+        self.ledger.store.put(mark, b"A run over the output kept its records here.\n")
+        lease.tell(f"{self.job}/{mark}", self.place)
+
+    def knows(self, told: str) -> bool:
+        """Whether the mark that a lease names lies in this workspace."""
         try:
-            return self.root.get(ID_FILE, max_bytes=64).decode("ascii", "replace")
+            return self.root.head(told) is not None
         except NotFound:
-            return ""
+            return False
+
+    def moved_here(self) -> bool:
+        """Whether this job ran over this output, whatever address that had then."""
+        return self.moves_along and self.job in jobs_told(self.output)
 
     def other_jobs(self) -> Iterator[str]:
         """Names of the other jobs of this workspace over the same output.
@@ -76,8 +79,7 @@ class Workspace:
             if name == self.job:
                 continue
             if not self.moves_along and self._output_of(name) not in {"", self.output.uri}:
-                if told is None:
-                    told = jobs_told(self.output, self.identity(create=False))
+                told = jobs_told(self.output) if told is None else told
                 if name not in told:
                     continue
             yield name

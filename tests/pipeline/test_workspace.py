@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import threading
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,15 +13,23 @@ from typing import Any
 import pytest
 
 from pipeline.access import Access, spec_of_job
-from pipeline.errors import ConfigurationError, LedgerError, StorageError, StreetblurError
+from pipeline.errors import (
+    ConfigurationError,
+    LedgerError,
+    StorageError,
+    StreetblurError,
+)
 from pipeline.job import JobSpec, load_spec
+from pipeline.lease import Lease
 from pipeline.operations import show_preview
 from pipeline.records import kept_boxes
 from pipeline.result import Exit, RunResult
+from pipeline.runner import Runner
 from pipeline.status import find_outcome
 from pipeline.storage import StorageSettings, open_store
 from pipeline.storage_local import FolderStore
-from tests.integration.jobs import files, pictures, run_stubbed
+from pipeline.workspace import Workspace
+from tests.integration.jobs import MODELS, files, pictures, run_stubbed
 
 pytestmark = pytest.mark.usefixtures("secret")
 
@@ -265,3 +277,97 @@ def test_a_dry_run_refuses_what_a_run_refuses(
         with pytest.raises(ConfigurationError, match="64 hex digits"):
             how(source, tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+def test_who_waits_for_a_run_with_other_records_is_refused_when_it_ends(
+    source: Path,
+    output: Path,
+    workspace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[StreetblurError] = []
+
+    def try_it() -> None:
+        try:
+            run_stubbed(
+                source, output, workspace=str(tmp_path / "other"), detector="blind", lease_ttl_s=60
+            )
+        except StreetblurError as error:
+            told.append(error)
+
+    second = threading.Thread(target=try_it)
+    tell = Workspace.tell
+
+    def tell_late(self: Workspace, lease: Lease) -> None:
+        if second.ident is None:
+            second.start()
+            time.sleep(0.5)  # it has read the lease by now, and waits
+        tell(self, lease)
+
+    monkeypatch.setattr(Workspace, "tell", tell_late)
+    run_stubbed(source, output, workspace=str(workspace), lease_ttl_s=60)
+    second.join(timeout=60)
+    assert [type(error) for error in told] == [ConfigurationError]
+    assert "records elsewhere" in told[0].what
+    with pytest.raises(ConfigurationError, match="records elsewhere"):
+        run_stubbed(source, output, workspace=str(tmp_path / "other"), detector="blind")
+
+
+def test_an_old_copy_of_the_records_is_refused(source: Path, output: Path, workspace: Path) -> None:
+    run_stubbed(source, output, detector="blind", allow_empty=True, workspace=str(workspace))
+    copy = workspace.with_name("copy")
+    shutil.copytree(workspace, copy)
+    copy.chmod(0o700)
+    blurred_once(source, output, workspace=str(workspace))
+    with pytest.raises(ConfigurationError, match="records elsewhere"):
+        run_stubbed(source, output, detector="blind", allow_empty=True, workspace=str(copy))
+
+
+def test_a_plan_elsewhere_decides_nothing(source: Path, output: Path, workspace: Path) -> None:
+    blurred_once(source, output)
+    elsewhere = spec(source, output, workspace=str(workspace), allow_unblur=True)
+    Runner(elsewhere, [], lambda versions: dict(MODELS)).plan_only()
+    with pytest.raises(ConfigurationError, match="records elsewhere"):
+        run_stubbed(source, output, detector="blind", workspace=str(workspace))
+    result, _ = run_stubbed(source, output, detector="blind", allow_empty=True)
+    assert boxes(result) == [BOX]
+
+
+def test_one_workspace_serves_two_outputs_of_one_job_only_by_other_names(
+    source: Path, tmp_path: Path
+) -> None:
+    records = str(tmp_path / "data" / "rec")
+    run_stubbed(source, tmp_path / "data" / "sub", workspace=records)
+    with pytest.raises(LedgerError, match="another output"):
+        run_stubbed(source, tmp_path / "data", workspace=records)
+
+
+def test_overrides_and_policy_are_read_once(source: Path, output: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = "d0/0000.jpg:\n- {label: face, xyxy: [1, 2, 30, 20]}\n"
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    result, _ = run_stubbed(source, output, detector="blind", overrides=str(pipe), allow_empty=True)
+    writer.join()
+    assert boxes(result) == [BOX]
+
+
+def test_an_empty_overrides_file_is_no_answer(source: Path, output: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.yaml").write_text("# nothing yet\n")
+    with pytest.raises(ConfigurationError, match="the file is empty"):
+        run_stubbed(source, output, overrides=str(tmp_path / "none.yaml"))
+
+
+def test_a_link_to_nowhere_is_no_place(source: Path, output: Path, tmp_path: Path) -> None:
+    output.symlink_to(tmp_path / "unmounted" / "out")
+    with pytest.raises(ConfigurationError, match="not there"):
+        run_stubbed(source, output)
+    assert not (tmp_path / "unmounted").exists()
+
+
+@pytest.mark.parametrize("address", ["file://", "file://localhost"])
+def test_an_address_without_a_path_is_refused(source: Path, address: str) -> None:
+    with pytest.raises(ConfigurationError, match="file address"):
+        run_stubbed(source, address)
