@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from pipeline.errors import LeaseError, StorageError, StreetblurError
-from pipeline.lease_record import LeaseRecord, lease_key, newest_epoch, read_record
+from pipeline.lease_record import LeaseRecord, all_epochs, lease_key, newest_told, read_record
 from pipeline.process_identity import this_process
 from pipeline.storage import ObjectStore
 
@@ -57,55 +57,51 @@ def acquire(
         clock: seconds that never go back.
         pause: waits for some seconds.
         on_wait: told once why this waits.
-        accept: is shown the record that is to be followed; what it raises, this raises.
+        accept: is shown the newest record that told where its records are; what it raises, this
+            raises.
 
     Raises:
         LeaseError: somebody else holds the lease and is alive, or the store cannot keep one.
         StorageError: the output cannot be read or written.
     """
     while True:
-        newest = newest_epoch(store)
+        earlier = all_epochs(store)
+        newest = earlier[-1] if earlier else 0
         record = read_record(store, newest) if newest else None
         if record is not None and not record.released and not record.process.gone():
             _watch(store, newest, record, ttl_s, clock, pause, on_wait)
-            record = read_record(store, newest)  # it may have said more meanwhile
-        if record is not None:
-            accept(record)
+        told = newest_told(store, earlier)
+        if told is not None:
+            accept(told)
         own = LeaseRecord(
             holder=secrets.token_hex(16),
             process=this_process(),
             job=job,
             acquired=datetime.now(UTC).isoformat(timespec="seconds"),
             ttl_s=ttl_s,
-            told=record.told if record else "",
-            records=record.records if record else "",
         )
         epoch, asked_at = max(newest + 1, min_epoch), clock()
-        if store.create(lease_key(epoch), own.encoded(), content_type="application/json"):
-            _refuse_if_overwritten(store, epoch, own)
-            own = _heard(store, epoch, own, read_record(store, newest), accept)
+        if not store.create(lease_key(epoch), own.encoded(), content_type="application/json"):
+            continue
+        _refuse_if_overwritten(store, epoch, own)
+        try:
+            # Whoever is followed tells no more, so what was told meanwhile is seen now.
+            alone = [each for each in all_epochs(store) if each > newest] == [epoch]
+            late = newest_told(store, earlier)
+            if late is not None and (told is None or late.told != told.told):
+                accept(late)
+        except BaseException:
+            _withdraw(store, epoch, own)
+            raise
+        if alone:
             return Lease(store, epoch, own, renewed_at=asked_at, clock=clock)
+        _withdraw(store, epoch, own)  # epochs jumped, and somebody took one that was passed over
 
 
-def _heard(
-    store: ObjectStore,
-    epoch: int,
-    own: LeaseRecord,
-    before: LeaseRecord | None,
-    accept: Callable[[LeaseRecord], object],
-) -> LeaseRecord:
-    """Our record, with what the holder before said after it was taken for dead.
-
-    It says nothing any more: whoever tells looks afterwards whether it was followed.
-    """
-    if before is None or before.told == own.told:
-        return own
-    own = own.model_copy(update={"told": before.told, "records": before.records})
-    refused = own.model_copy(update={"released": True})
-    store.put(lease_key(epoch), refused.encoded(), content_type="application/json")
-    accept(before)
-    store.put(lease_key(epoch), own.encoded(), content_type="application/json")
-    return own
+def _withdraw(store: ObjectStore, epoch: int, own: LeaseRecord) -> None:
+    """Let the next run follow at once."""
+    released = own.model_copy(update={"released": True})
+    store.put(lease_key(epoch), released.encoded(), content_type="application/json")
 
 
 def _refuse_if_overwritten(store: ObjectStore, epoch: int, own: LeaseRecord) -> None:
@@ -218,9 +214,10 @@ class Lease:
             self.check()
             record = self._record.model_copy(update={"told": told, "records": records})
             self._put(record)
-            self._record = record
             if followed(self._store, self.epoch):
                 self._lose("another run has taken over")
+            else:
+                self._record = record
         self.check()
 
     def guard(self, max_age_s: float = 5.0) -> LeaseGuard:

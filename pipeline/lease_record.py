@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -23,8 +24,8 @@ class LeaseRecord(BaseModel):
         process: who holds it.
         job: what for.
         acquired: wall clock of the holder, ISO 8601 with zone, for people.
-        told: mark of the newest run that went as far as to publish: ``<job>/runs/...`` in the root
-            of its workspace; empty before any did.
+        told: the run's mark, ``<job>/runs/...`` in the root of its workspace; empty as long as it
+            has not gone so far as to publish anything.
         records: address of that workspace, or its name inside the output.
         ttl_s: the holder changes ``heartbeat`` at least this often.
         heartbeat: counts renewals.
@@ -53,24 +54,31 @@ def lease_key(epoch: int) -> str:
     return f"{LEASE_FOLDER}{epoch:08d}.json"
 
 
-def newest_epoch(store: ObjectStore) -> int:
-    """Return the highest epoch, 0 without any.
+def all_epochs(store: ObjectStore) -> list[int]:
+    """Return all epochs, lowest first.
 
     One listing request a thousand runs; while a run holds an epoch, checks ask for the next one
     by name instead.
     """
     names = (_NAME.fullmatch(each.key) for each in store.list(LEASE_FOLDER))
-    return max((int(name[1]) for name in names if name), default=0)
+    return sorted(int(name[1]) for name in names if name)
 
 
-def newest_record(store: ObjectStore) -> LeaseRecord | None:
-    """Return the record of the highest epoch, None without any.
+def newest_told(store: ObjectStore, epochs: Sequence[int]) -> LeaseRecord | None:
+    """Return the record of the newest of ``epochs`` that told where its records are.
+
+    Args:
+        store: the output.
+        epochs: lowest first.
 
     Raises:
-        LedgerError: the object is damaged.
+        LedgerError: an object on the way is damaged.
     """
-    newest = newest_epoch(store)
-    return read_record(store, newest) if newest else None
+    for epoch in reversed(epochs):
+        record = read_record(store, epoch)
+        if record is not None and record.told:
+            return record
+    return None
 
 
 def jobs_told(store: ObjectStore) -> set[str]:
@@ -79,7 +87,7 @@ def jobs_told(store: ObjectStore) -> set[str]:
     Raises:
         LedgerError: one is damaged.
     """
-    records = (read_record(store, epoch) for epoch in range(1, newest_epoch(store) + 1))
+    records = (read_record(store, epoch) for epoch in all_epochs(store))
     return {one.told.partition("/")[0] for one in records if one is not None and one.told}
 
 

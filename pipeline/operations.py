@@ -20,7 +20,7 @@ from pipeline.access import Access, workspace_of
 from pipeline.due import Choice, Rows
 from pipeline.errors import ConfigurationError
 from pipeline.job import JobSpec
-from pipeline.lease_record import newest_record
+from pipeline.lease_record import all_epochs, newest_told
 from pipeline.ledger import Tally
 from pipeline.logs import say_last, writes_json
 from pipeline.overrides import load_overrides
@@ -147,7 +147,8 @@ def show_preview(spec: JobSpec) -> None:
     ledger = workspace.ledger
     record = ledger.job_for(source.uri, workspace.output.uri, moved_here=workspace.moved_here)
     with suppress(NotFound):
-        refuse_other_workspace(newest_record(workspace.output), workspace, spec)
+        told = newest_told(workspace.output, all_epochs(workspace.output))
+        refuse_other_workspace(told, workspace, spec)
     with suppress(NotFound):
         workspace.refuse_if_public(write=False)
     policy = load_policy(spec.policy) if spec.policy else last_policy(ledger)

@@ -82,14 +82,14 @@ def refuse_other_workspace(newest: LeaseRecord | None, workspace: Workspace, spe
     before they could publish anything do not count.
 
     Args:
-        newest: lease of that run.
+        newest: the newest lease that names a mark.
         workspace: of the run to come.
         spec: says whether it may be forgotten what earlier runs blurred.
 
     Raises:
         ConfigurationError: the newest run had its records elsewhere.
     """
-    if newest is None or not newest.told or spec.allow_unblur or workspace.knows(newest.told):
+    if newest is None or spec.allow_unblur or workspace.knows(newest.told):
         return
     where = newest.records
     if "://" not in where:

@@ -268,8 +268,8 @@ def test_renewals_count_from_when_they_were_asked_for(store: ObjectStore) -> Non
 
 
 def test_followed_holder_renews_no_more(store: ObjectStore) -> None:
-    followed = Interrupted(store, "create", lambda: hold(store, foreign(), epoch=2))
-    with acquire(followed, "late", ttl_s=1.5) as lease:  # type: ignore[arg-type]
+    with acquire(store, "late", ttl_s=1.5) as lease:
+        hold(store, foreign(), epoch=2)
         assert lease.lost.wait(30)
     record = read_record(store, 1)
     assert record is not None
@@ -358,3 +358,55 @@ def test_a_server_that_ignores_the_condition_is_refused(
     events.unregister("before-sign.s3.PutObject", drop_the_condition)
     with acquire(store, "after", pause=pytest.fail) as lease:  # nobody waits for the refused one
         assert lease.epoch == 3
+
+
+def test_who_is_followed_while_he_takes_the_lease_starts_over(store: ObjectStore) -> None:
+    later = foreign(released=True)
+    followed = Interrupted(store, "create", lambda: hold(store, later, epoch=2))
+    with acquire(followed, "late") as lease:  # type: ignore[arg-type]
+        assert lease.epoch == 3
+    withdrawn = read_record(store, 1)
+    assert withdrawn is not None
+    assert withdrawn.released
+
+
+def test_epochs_that_were_passed_over_are_seen(store: ObjectStore) -> None:
+    seen: list[str] = []
+    passed = foreign(released=True).model_copy(update={"told": "a/runs/1.txt"})
+    rival = Interrupted(store, "create", lambda: hold(store, passed, epoch=1))
+    with acquire(rival, "late", min_epoch=3, accept=lambda one: seen.append(one.told)) as lease:  # type: ignore[arg-type]
+        assert lease.epoch == 4
+    assert seen == ["a/runs/1.txt"]
+
+
+def test_what_the_one_before_told_last_is_seen_and_can_be_refused(store: ObjectStore) -> None:
+    hold(store, foreign(released=True))
+    late = foreign(released=True).model_copy(update={"told": "a/runs/1.txt"})
+    rival = Interrupted(store, "create", lambda: hold(store, late))
+
+    def refuse(record: LeaseRecord) -> None:
+        raise LeaseError(record.told)
+
+    with pytest.raises(LeaseError, match=r"a/runs/1\.txt"):
+        acquire(rival, "late", accept=refuse)  # type: ignore[arg-type]
+    own = read_record(store, 2)
+    assert own is not None
+    assert own.released
+    with pytest.raises(LeaseError, match=r"a/runs/1\.txt"):
+        acquire(store, "next", accept=refuse)
+
+
+def test_what_could_not_be_told_for_sure_is_taken_back(store: ObjectStore) -> None:
+    lease = acquire(store, "job")
+
+    def no_answer() -> None:
+        raise StorageError("no answer")
+
+    lease._store = Interrupted(store, "head", no_answer)  # type: ignore[assignment]
+    with pytest.raises(StorageError):
+        lease.tell("job/runs/1.txt", "_streetblur")
+    lease._store = store
+    lease.release()
+    record = read_record(store, 1)
+    assert record is not None
+    assert (record.told, record.released) == ("", True)
