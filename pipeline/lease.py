@@ -81,27 +81,41 @@ def acquire(
             ttl_s=ttl_s,
         )
         epoch, asked_at = max(newest + 1, min_epoch), clock()
+        if not _fill(store, range(newest + 1, epoch), own):
+            continue
         if not store.create(lease_key(epoch), own.encoded(), content_type="application/json"):
             continue
-        _refuse_if_overwritten(store, epoch, own)
         try:
+            _refuse_if_overwritten(store, epoch, own)
             # Whoever is followed tells no more, so what was told meanwhile is seen now.
-            alone = [each for each in all_epochs(store) if each > newest] == [epoch]
             late = newest_told(store, earlier)
             if late is not None and (told is None or late.told != told.told):
                 accept(late)
         except BaseException:
             _withdraw(store, epoch, own)
             raise
-        if alone:
-            return Lease(store, epoch, own, renewed_at=asked_at, clock=clock)
-        _withdraw(store, epoch, own)  # epochs jumped, and somebody took one that was passed over
+        return Lease(store, epoch, own, renewed_at=asked_at, clock=clock)
+
+
+def _fill(store: ObjectStore, epochs: range, own: LeaseRecord) -> bool:
+    """Take epochs that are to be passed over, so that they stay consecutive.
+
+    Holders look for the next epoch alone. False if somebody else has taken one of them.
+    """
+    released = own.model_copy(update={"released": True}).encoded()
+    return all(
+        store.create(lease_key(epoch), released, content_type="application/json")
+        for epoch in epochs
+    )
 
 
 def _withdraw(store: ObjectStore, epoch: int, own: LeaseRecord) -> None:
     """Let the next run follow at once."""
     released = own.model_copy(update={"released": True})
-    store.put(lease_key(epoch), released.encoded(), content_type="application/json")
+    try:
+        store.put(lease_key(epoch), released.encoded(), content_type="application/json")
+    except StorageError as error:  # what led here is told; the next run waits for the expiry
+        _log.warning("the lease could not be released: %s", error)
 
 
 def _refuse_if_overwritten(store: ObjectStore, epoch: int, own: LeaseRecord) -> None:

@@ -360,23 +360,44 @@ def test_a_server_that_ignores_the_condition_is_refused(
         assert lease.epoch == 3
 
 
-def test_who_is_followed_while_he_takes_the_lease_starts_over(store: ObjectStore) -> None:
-    later = foreign(released=True)
-    followed = Interrupted(store, "create", lambda: hold(store, later, epoch=2))
-    with acquire(followed, "late") as lease:  # type: ignore[arg-type]
-        assert lease.epoch == 3
-    withdrawn = read_record(store, 1)
-    assert withdrawn is not None
-    assert withdrawn.released
-
-
-def test_epochs_that_were_passed_over_are_seen(store: ObjectStore) -> None:
-    seen: list[str] = []
-    passed = foreign(released=True).model_copy(update={"told": "a/runs/1.txt"})
-    rival = Interrupted(store, "create", lambda: hold(store, passed, epoch=1))
-    with acquire(rival, "late", min_epoch=3, accept=lambda one: seen.append(one.told)) as lease:  # type: ignore[arg-type]
+def test_epochs_that_are_passed_over_are_taken_too(store: ObjectStore) -> None:
+    with acquire(store, "job", min_epoch=4) as lease:
         assert lease.epoch == 4
-    assert seen == ["a/runs/1.txt"]
+        for epoch in (1, 2, 3):
+            filler = read_record(store, epoch)
+            assert filler is not None
+            assert filler.released
+    with acquire(store, "job") as lease:
+        assert lease.epoch == 5
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_who_takes_an_epoch_that_is_being_passed_over_is_seen(store: ObjectStore, at: int) -> None:
+    """A living rival that listed before: whichever epoch it takes, one of the two gives way."""
+    calls = []
+
+    def rival_comes() -> None:
+        calls.append(None)
+        if len(calls) == at:
+            store.create(lease_key(at + 1), foreign(ttl_s=1.0).encoded())
+
+    clock = FakeClock(lambda: hold(store, foreign(1, ttl_s=1.0), at + 1))
+    between = Interrupted(store, "create", rival_comes)
+    with pytest.raises(LeaseError, match="their-job"):
+        acquire(between, "late", min_epoch=4, ttl_s=1.0, clock=clock, pause=clock.pause)  # type: ignore[arg-type]
+    assert store.head(lease_key(at + 2)) is None
+
+
+def test_a_silent_holder_sees_a_run_that_passed_over_epochs(store: ObjectStore) -> None:
+    slow = acquire(store, "slow", ttl_s=LONG_S)
+    guard = slow.guard(max_age_s=0)
+    guard.check()
+    hold(store, foreign(released=True))  # as if it were taken for dead
+    acquire(store, "next", min_epoch=12)
+    with pytest.raises(LeaseError, match="taken over"):
+        slow.tell("slow/runs/1.txt", "_streetblur")
+    with pytest.raises(LeaseError, match="followed by another"):
+        guard.check()
 
 
 def test_what_the_one_before_told_last_is_seen_and_can_be_refused(store: ObjectStore) -> None:
