@@ -24,7 +24,7 @@ class LeaseRecord(BaseModel):
         process: who holds it.
         job: what for.
         acquired: wall clock of the holder, ISO 8601 with zone, for people.
-        told: the run's mark, ``<job>/runs/...`` in the root of its workspace; empty as long as it
+        told: the run's mark, ``runs/<job>/...`` in the root of its workspace; empty as long as it
             has not gone so far as to publish anything.
         records: address of that workspace, or its name inside the output.
         ttl_s: the holder changes ``heartbeat`` at least this often.
@@ -88,7 +88,7 @@ def jobs_told(store: ObjectStore) -> set[str]:
         LedgerError: one is damaged.
     """
     records = (read_record(store, epoch) for epoch in all_epochs(store))
-    return {one.told.partition("/")[0] for one in records if one is not None and one.told}
+    return {one.told.split("/")[1] for one in records if one is not None and one.told}
 
 
 def read_record(store: ObjectStore, epoch: int) -> LeaseRecord | None:

@@ -53,9 +53,9 @@ class Workspace:
         Whoever holds records without the newest mark does not know what the newest run blurred:
         they belong to other runs, or are an old copy.
         """
-        mark = f"runs/{lease.epoch:08d}-{secrets.token_hex(8)}.txt"
-        self.ledger.store.put(mark, b"A run over the output kept its records here.\n")
-        lease.tell(f"{self.job}/{mark}", self.place)
+        mark = f"runs/{self.job}/{lease.epoch:08d}-{secrets.token_hex(8)}.txt"
+        self.root.put(mark, b"A run over the output kept its records here.\n")
+        lease.tell(mark, self.place)
 
     def knows(self, told: str) -> bool:
         """Whether the mark that a lease names lies in this workspace."""
