@@ -32,6 +32,8 @@ from pipeline.yaml_files import read_yaml
 log = logging.getLogger(__name__)
 
 WORKSPACE_FOLDER = "_streetblur"
+MARKS_FOLDER = "runs"
+TAKEN_NAMES = frozenset({"lease", MARKS_FOLDER, "tmp"})
 # Read elsewhere: secret, model registry, evaluation.
 _OTHER_SETTINGS = {"SECRET", "SECRET_FILE", "MODEL_REPOSITORY", "CACHE", "DATA"}
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -222,10 +224,10 @@ def check_job_name(name: str) -> None:
     Raises:
         ConfigurationError: the name has other characters than letters, digits and ``._-``.
     """
-    if not _JOB_NAME.fullmatch(name) or ".." in name or name in {"lease", "tmp"}:
+    if not _JOB_NAME.fullmatch(name) or ".." in name or name in TAKEN_NAMES:
         raise ConfigurationError(
             "a job name has letters, digits, '.', '_' and '-' only, at most 100, and starts with a "
-            "letter or digit ('lease' and 'tmp' are taken)",
+            f"letter or digit ({', '.join(sorted(TAKEN_NAMES))} are taken)",
             where=f"job {name!r}",
             fix="Choose another name with --job",
         )

@@ -20,12 +20,12 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
 
+from pipeline.commit import Commit, CommitRef
 from pipeline.errors import LedgerError
 from pipeline.job import JobRecord, Revision, ShardEntry
 from pipeline.ledger_records import (
@@ -47,32 +47,6 @@ from pipeline.tally import tally as tally
 log = logging.getLogger(__name__)
 
 _COMMIT = re.compile(r"commits/(\d{6,})/(\d{4,})-(\d{8,})\.json")
-
-
-class CommitRef(NamedTuple):
-    """Where a commit stands; later revisions and epochs are newer."""
-
-    revision: int
-    attempt: int
-
-    @property
-    def name(self) -> str:
-        """File stem, ``<revision>-<attempt>``."""
-        return f"{self.revision:04d}-{self.attempt:08d}"
-
-
-class Commit(BaseModel):
-    """``commits/<shard>/<revision>-<attempt>.json``: a shard whose rows all have an outcome."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-    shard: int
-    revision: int
-    attempt: int
-    rules: str
-    outcomes: str
-    outcomes_sha256: str
-    tally: Tally
-    finished_at: str
 
 
 class Ledger:

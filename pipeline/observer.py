@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pipeline.commit import Commit
 from pipeline.engine import EngineCrashed, OutcomeDict
-from pipeline.ledger import Commit
 
 
 class Observer(Protocol):

@@ -96,6 +96,7 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
     out.print(f"report   {escape(store.uri)}/report.html")
     if writes_json():
         facts = {"exit_code": int(result.exit_code), **_facts(result.verification)}
+        facts["findings"] = {n: one for n, one in facts["findings"].items() if one["count"]}
         log.info("finished", extra=facts)
     if result.exit_code is not Exit.COMPLETE:
         meaning = escape(_meaning(result.exit_code, result.verification))

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
+from pipeline.commit import Commit
 from pipeline.engine import EngineCrashed, OutcomeDict
-from pipeline.ledger import Commit
 from pipeline.metrics import JobMetrics
 
 log = logging.getLogger(__name__)

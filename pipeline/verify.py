@@ -212,7 +212,8 @@ class _Strangers:
         """
         columns = ("key", "row", "status", "output_etag", "output_size")
         if self._ledgers is None:
-            self._ledgers = [self._workspace.ledger, *_other_jobs(self._workspace)]
+            others = self._workspace.other_jobs()
+            self._ledgers = [self._workspace.ledger, *map(self._workspace.sibling, others)]
         for ledger in self._ledgers:
             try:
                 for _, entry in ledger.shards():
@@ -225,9 +226,3 @@ class _Strangers:
                             seen.add(outcome["row"])
             except LedgerError as error:
                 log.warning("what this job published is not known: %s", error)
-
-
-def _other_jobs(workspace: Workspace) -> Iterator[Ledger]:
-    """Ledgers of the other jobs of this workspace over the same output."""
-    for name in workspace.other_jobs():
-        yield workspace.sibling(name)

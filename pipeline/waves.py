@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from pipeline.commit import CommitRef
 from pipeline.due import MIXED_RULES, ShardWork, WorkFinder
 from pipeline.engine import Engine, EngineCrashed, OutcomeDict
 from pipeline.errors import LedgerError, StreetblurError
@@ -14,7 +15,6 @@ from pipeline.identity import is_valid, row_identity
 from pipeline.isolation import run_isolated
 from pipeline.job import JobSpec, Revision
 from pipeline.lease import Lease
-from pipeline.ledger import CommitRef
 from pipeline.observer import Observer
 from pipeline.records import WorkItem
 from pipeline.stages.build import StageConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from pipeline.errors import ConfigurationError, LedgerError
-from pipeline.job import WORKSPACE_FOLDER, check_job_name
+from pipeline.job import MARKS_FOLDER, TAKEN_NAMES, WORKSPACE_FOLDER, check_job_name
 from pipeline.lease import Lease
 from pipeline.lease_record import jobs_told
 from pipeline.ledger import Ledger
@@ -53,7 +53,7 @@ class Workspace:
         Whoever holds records without the newest mark does not know what the newest run blurred:
         they belong to other runs, or are an old copy.
         """
-        mark = f"runs/{self.job}/{lease.epoch:08d}-{secrets.token_hex(8)}.txt"
+        mark = f"{MARKS_FOLDER}/{self.job}/{lease.epoch:08d}-{secrets.token_hex(8)}.txt"
         self.root.put(mark, b"A run over the output kept its records here.\n")
         lease.tell(mark, self.place)
 
@@ -96,7 +96,7 @@ class Workspace:
         """Prefixes of the output that hold records: a workspace may lie in any folder of it."""
         prefixes = [f"{WORKSPACE_FOLDER}/"]
         if self.place == "/":
-            prefixes += [f"{job}/" for job in sorted({self.job, *jobs_in(self.root)})]
+            prefixes += [f"{name}/" for name in sorted({MARKS_FOLDER, self.job, *jobs_in(self.root)})]
         elif self.moves_along:
             inside = f"{self.place}/"
             prefixes.append(unquote(inside) if self.output.uri.startswith("file:") else inside)
@@ -156,7 +156,7 @@ def jobs_in(root: ObjectStore) -> list[str]:
     names = []
     for folder in root.list_dirs(""):
         name = folder.strip("/")
-        if name not in {"lease", "tmp"} and root.head(f"{name}/job.json") is not None:
+        if name not in TAKEN_NAMES and root.head(f"{name}/job.json") is not None:
             names.append(name)
     return sorted(names)
 

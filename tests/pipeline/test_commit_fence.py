@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.commit import Commit, CommitRef
 from pipeline.errors import LeaseError, LedgerError
-from pipeline.ledger import Commit, CommitRef, Ledger
+from pipeline.ledger import Ledger
 from pipeline.records import Outcome
 from pipeline.storage import StorageSettings, open_store
 

@@ -10,7 +10,12 @@ import pytest
 
 from pipeline.access import access_of
 from pipeline.errors import ConfigurationError
-from pipeline.job import default_job_name, load_spec, warn_of_unknown_settings
+from pipeline.job import (
+    check_job_name,
+    default_job_name,
+    load_spec,
+    warn_of_unknown_settings,
+)
 from pipeline.operations import resume_command
 from pipeline.overrides import load_overrides
 from pipeline.policy import parse_policy
@@ -145,3 +150,9 @@ def test_a_key_that_stands_twice_is_refused_wherever_people_write(tmp_path):
         load_overrides(str(path))
     with pytest.raises(ConfigurationError, match="'face' stands twice"):
         parse_policy("name: x\nface: {threshold: 0.2}\nface: {threshold: 0.9}\n", "here")
+
+
+@pytest.mark.parametrize("name", ["lease", "runs", "tmp", "a..b", "a/b", "", ".a", "x" * 101, "ü"])
+def test_a_job_name_makes_one_folder_of_its_own(name):
+    with pytest.raises(ConfigurationError, match="lease, runs, tmp are taken"):
+        check_job_name(name)

@@ -280,18 +280,18 @@ def test_a_dry_run_refuses_what_a_run_refuses(
 
 
 def test_who_waits_for_a_run_with_other_records_is_refused_when_it_ends(
-    source: Path,
-    output: Path,
-    workspace: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    source: Path, output: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[StreetblurError] = []
 
     def try_it() -> None:
         try:
             run_stubbed(
-                source, output, workspace=str(tmp_path / "other"), detector="blind", lease_ttl_s=60
+                source,
+                output,
+                workspace=str(workspace.with_name("other")),
+                detector="blind",
+                lease_ttl_s=60,
             )
         except StreetblurError as error:
             told.append(error)
@@ -311,7 +311,7 @@ def test_who_waits_for_a_run_with_other_records_is_refused_when_it_ends(
     assert [type(error) for error in told] == [ConfigurationError]
     assert "records elsewhere" in told[0].what
     with pytest.raises(ConfigurationError, match="records elsewhere"):
-        run_stubbed(source, output, workspace=str(tmp_path / "other"), detector="blind")
+        run_stubbed(source, output, workspace=str(workspace.with_name("other")), detector="blind")
 
 
 def test_an_old_copy_of_the_records_is_refused(source: Path, output: Path, workspace: Path) -> None:
