@@ -96,7 +96,8 @@ class Workspace:
         """Prefixes of the output that hold records: a workspace may lie in any folder of it."""
         prefixes = [f"{WORKSPACE_FOLDER}/"]
         if self.place == "/":
-            prefixes += [f"{name}/" for name in sorted({MARKS_FOLDER, self.job, *jobs_in(self.root)})]
+            folders = {MARKS_FOLDER, self.job, *jobs_in(self.root)}
+            prefixes += [f"{name}/" for name in sorted(folders)]
         elif self.moves_along:
             inside = f"{self.place}/"
             prefixes.append(unquote(inside) if self.output.uri.startswith("file:") else inside)
