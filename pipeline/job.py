@@ -25,15 +25,16 @@ from pydantic_settings import (
 )
 
 from pipeline.errors import ConfigurationError
+from pipeline.lease_record import LONGEST_TTL_S
 from pipeline.policy import PrivacyPolicy, describe_validation
 from pipeline.storage import StorageSettings
+from pipeline.storage_location import RECORDS_FOLDER
 from pipeline.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)
 
-WORKSPACE_FOLDER = "_streetblur"
-MARKS_FOLDER = "runs"
-TAKEN_NAMES = frozenset({"lease", MARKS_FOLDER, "tmp"})
+WORKSPACE_FOLDER = RECORDS_FOLDER
+TAKEN_NAMES = frozenset({"lease", "tmp"})
 # Read elsewhere: secret, model registry, evaluation.
 _OTHER_SETTINGS = {"SECRET", "SECRET_FILE", "MODEL_REPOSITORY", "CACHE", "DATA"}
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -103,7 +104,7 @@ class JobSpec(BaseSettings):
     shard_size: Annotated[int, Field(ge=1, le=100_000)] = 1000
     wave_images: Annotated[int, Field(ge=1)] = 20_000
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
-    lease_ttl_s: Annotated[float, Field(gt=0)] = 30.0
+    lease_ttl_s: Annotated[float, Field(gt=0, le=LONGEST_TTL_S, allow_inf_nan=False)] = 30.0
     limits: Limits = Limits()
     storage: StorageSettings = StorageSettings()
 
@@ -227,7 +228,7 @@ def check_job_name(name: str) -> None:
     if not _JOB_NAME.fullmatch(name) or ".." in name or name in TAKEN_NAMES:
         raise ConfigurationError(
             "a job name has letters, digits, '.', '_' and '-' only, at most 100, and starts with a "
-            f"letter or digit ({', '.join(sorted(TAKEN_NAMES))} are taken)",
+            f"letter or digit ({' and '.join(sorted(TAKEN_NAMES))} are taken)",
             where=f"job {name!r}",
             fix="Choose another name with --job",
         )

@@ -17,13 +17,15 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from pipeline.errors import LeaseError, StorageError, StreetblurError
-from pipeline.lease_record import LeaseRecord, all_epochs, lease_key, newest_told, read_record
+from pipeline.lease_record import LEASE_FOLDER, LeaseRecord, all_epochs, lease_key, read_record
 from pipeline.process_identity import this_process
 from pipeline.storage import ObjectStore
 
 _log = logging.getLogger(__name__)
 _RENEWALS_A_TTL = 3
 _LOOKS_A_TTL = 10
+_TRIES = 50
+_PAUSE_S = 0.1
 
 
 def elapsed_s() -> float:
@@ -42,7 +44,7 @@ def acquire(
     clock: Callable[[], float] = elapsed_s,
     pause: Callable[[float], object] = time.sleep,
     on_wait: Callable[[str], object] | None = None,
-    accept: Callable[[LeaseRecord], object] = lambda before: None,
+    accept: Callable[[], object] = lambda: None,
 ) -> Lease:
     """Take the lease of an output, waiting for a holder that may be dead.
 
@@ -57,22 +59,19 @@ def acquire(
         clock: seconds that never go back.
         pause: waits for some seconds.
         on_wait: told once why this waits.
-        accept: is shown the newest record that told where its records are; what it raises, this
-            raises.
+        accept: asked when the lease is taken: whoever was followed tells nothing more by then.
+            What it raises, this raises, and the lease is let go.
 
     Raises:
         LeaseError: somebody else holds the lease and is alive, or the store cannot keep one.
+        LedgerError: the newest lease object is damaged.
         StorageError: the output cannot be read or written.
     """
-    while True:
-        earlier = all_epochs(store)
-        newest = earlier[-1] if earlier else 0
+    for _ in range(_TRIES):
+        newest = max(all_epochs(store), default=0)
         record = read_record(store, newest) if newest else None
         if record is not None and not record.released and not record.process.gone():
             _watch(store, newest, record, ttl_s, clock, pause, on_wait)
-        told = newest_told(store, earlier)
-        if told is not None:
-            accept(told)
         own = LeaseRecord(
             holder=secrets.token_hex(16),
             process=this_process(),
@@ -80,21 +79,29 @@ def acquire(
             acquired=datetime.now(UTC).isoformat(timespec="seconds"),
             ttl_s=ttl_s,
         )
-        epoch, asked_at = max(newest + 1, min_epoch), clock()
-        if not _fill(store, range(newest + 1, epoch), own):
-            continue
-        if not store.create(lease_key(epoch), own.encoded(), content_type="application/json"):
-            continue
+        epoch = max(newest + 1, min_epoch)
+        filled = _fill(store, range(newest + 1, epoch), own)
+        asked_at = clock()
+        if not filled or not _create(store, epoch, own):
+            pause(_PAUSE_S)
+            continue  # somebody else was first
         try:
             _refuse_if_overwritten(store, epoch, own)
-            # Whoever is followed tells no more, so what was told meanwhile is seen now.
-            late = newest_told(store, earlier)
-            if late is not None and (told is None or late.told != told.told):
-                accept(late)
+            accept()
         except BaseException:
             _withdraw(store, epoch, own)
             raise
         return Lease(store, epoch, own, renewed_at=asked_at, clock=clock)
+    raise LeaseError(
+        "no lease could be taken: others were first each time, or something is in its place",
+        where=f"{store.uri}/{lease_key(epoch)}",
+        fix=f"Look whether {LEASE_FOLDER} holds anything that is no lease object, take it away, "
+        "and run again",
+    )
+
+
+def _create(store: ObjectStore, epoch: int, record: LeaseRecord) -> bool:
+    return store.create(lease_key(epoch), record.encoded(), content_type="application/json")
 
 
 def _fill(store: ObjectStore, epochs: range, own: LeaseRecord) -> bool:
@@ -102,11 +109,8 @@ def _fill(store: ObjectStore, epochs: range, own: LeaseRecord) -> bool:
 
     Holders look for the next epoch alone. False if somebody else has taken one of them.
     """
-    released = own.model_copy(update={"released": True}).encoded()
-    return all(
-        store.create(lease_key(epoch), released, content_type="application/json")
-        for epoch in epochs
-    )
+    released = own.model_copy(update={"released": True})
+    return all(_create(store, epoch, released) for epoch in epochs)
 
 
 def _withdraw(store: ObjectStore, epoch: int, own: LeaseRecord) -> None:
@@ -120,8 +124,7 @@ def _withdraw(store: ObjectStore, epoch: int, own: LeaseRecord) -> None:
 
 def _refuse_if_overwritten(store: ObjectStore, epoch: int, own: LeaseRecord) -> None:
     """Refuse a server that ignores conditions: it would let two runs in, and commits be lost."""
-    released = own.model_copy(update={"released": True})
-    if store.create(lease_key(epoch), released.encoded(), content_type="application/json"):
+    if _create(store, epoch, own.model_copy(update={"released": True})):
         raise LeaseError(
             "the server overwrites objects that it was told to create only if they are not there",
             where=f"{store.uri}/{lease_key(epoch)}",
@@ -192,7 +195,6 @@ class Lease:
         self._renewed_at = renewed_at
         self._reason = ""
         self._ended = threading.Event()
-        self._writing = threading.Lock()
         # Two threads, since a renewal can hang in the network for longer than the lease lasts.
         self._threads = [
             threading.Thread(target=each, name=f"lease-{epoch}-{each.__name__}", daemon=True)
@@ -213,25 +215,15 @@ class Lease:
         if self._ended.is_set():
             raise LeaseError("this run has released the output", where=self._store.uri)
 
-    def tell(self, told: str, records: str) -> None:
-        """Say where this run keeps its records, before it publishes anything.
-
-        Args:
-            told: a record that lies there, relative to the root of the workspace.
-            records: address of the workspace, or its name inside the output.
+    def confirm(self) -> None:
+        """Ask the store whether this run still holds the lease, and raise LeaseError if not.
 
         Raises:
-            LeaseError: the lease is lost.
-            StorageError: it cannot be said.
+            StorageError: the store does not answer.
         """
-        with self._writing:
-            self.check()
-            record = self._record.model_copy(update={"told": told, "records": records})
-            self._put(record)
-            if followed(self._store, self.epoch):
-                self._lose("another run has taken over")
-            else:
-                self._record = record
+        self.check()
+        if followed(self._store, self.epoch):
+            self._lose("another run has taken over")
         self.check()
 
     def guard(self, max_age_s: float = 5.0) -> LeaseGuard:
@@ -283,10 +275,9 @@ class Lease:
         elif followed(self._store, self.epoch):
             self._lose("another run has taken over")
         else:
-            with self._writing:
-                renewed = self._record.model_copy(update={"heartbeat": self._record.heartbeat + 1})
-                self._put(renewed)
-                self._record = renewed
+            renewed = self._record.model_copy(update={"heartbeat": self._record.heartbeat + 1})
+            self._put(renewed)
+            self._record = renewed
             if followed(self._store, self.epoch):
                 self._lose("another run has taken over")
             self._renewed_at = asked_at

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import LedgerError
 from pipeline.process_identity import ProcessIdentity
-from pipeline.storage import NotFound, ObjectStore
+from pipeline.storage import NotFound, ObjectStore, TooLarge
 
 LEASE_FOLDER = "_streetblur/lease/"
 _NAME = re.compile(re.escape(LEASE_FOLDER) + r"(\d{8,})\.json")
 _MAX_BYTES = 65_536
+LONGEST_TTL_S = 86_400.0
 
 
 class LeaseRecord(BaseModel):
@@ -24,9 +24,6 @@ class LeaseRecord(BaseModel):
         process: who holds it.
         job: what for.
         acquired: wall clock of the holder, ISO 8601 with zone, for people.
-        told: the run's mark, ``runs/<job>/...`` in the root of its workspace; empty as long as it
-            has not gone so far as to publish anything.
-        records: address of that workspace, or its name inside the output.
         ttl_s: the holder changes ``heartbeat`` at least this often.
         heartbeat: counts renewals.
         released: the holder has ended in order.
@@ -38,9 +35,7 @@ class LeaseRecord(BaseModel):
     process: ProcessIdentity
     job: str
     acquired: str
-    ttl_s: float
-    told: str = ""
-    records: str = ""
+    ttl_s: float = Field(gt=0, le=LONGEST_TTL_S, allow_inf_nan=False)
     heartbeat: int = 0
     released: bool = False
 
@@ -64,33 +59,6 @@ def all_epochs(store: ObjectStore) -> list[int]:
     return sorted(int(name[1]) for name in names if name)
 
 
-def newest_told(store: ObjectStore, epochs: Sequence[int]) -> LeaseRecord | None:
-    """Return the record of the newest of ``epochs`` that told where its records are.
-
-    Args:
-        store: the output.
-        epochs: lowest first.
-
-    Raises:
-        LedgerError: an object on the way is damaged.
-    """
-    for epoch in reversed(epochs):
-        record = read_record(store, epoch)
-        if record is not None and record.told:
-            return record
-    return None
-
-
-def jobs_told(store: ObjectStore) -> set[str]:
-    """Return the jobs that may ever have published here; reads every lease object, one a run.
-
-    Raises:
-        LedgerError: one is damaged.
-    """
-    records = (read_record(store, epoch) for epoch in all_epochs(store))
-    return {one.told.split("/")[1] for one in records if one is not None and one.told}
-
-
 def read_record(store: ObjectStore, epoch: int) -> LeaseRecord | None:
     """Return an epoch's record, None if there is none.
 
@@ -102,7 +70,7 @@ def read_record(store: ObjectStore, epoch: int) -> LeaseRecord | None:
         return LeaseRecord.model_validate_json(store.get(key, max_bytes=_MAX_BYTES))
     except NotFound:
         return None
-    except ValidationError as error:
+    except (ValidationError, TooLarge) as error:
         raise LedgerError(
             "the lease object is damaged",
             where=f"{store.uri}/{key}",

@@ -37,7 +37,8 @@ from pipeline.ledger_records import (
     get_record,
     get_table,
 )
-from pipeline.manifest import LiveRow, from_parquet, to_parquet
+from pipeline.manifest import LiveRow, create_once, from_parquet, to_parquet
+from pipeline.marks import highest_epoch_kept
 from pipeline.records import outcomes_table
 from pipeline.storage import ObjectStore
 from pipeline.tally import OutcomeRow as OutcomeRow
@@ -46,6 +47,7 @@ from pipeline.tally import tally as tally
 
 log = logging.getLogger(__name__)
 
+_MANIFEST = re.compile(r"manifest/\d{4,}-(\d{8,})/")
 _COMMIT = re.compile(r"commits/(\d{6,})/(\d{4,})-(\d{8,})\.json")
 
 
@@ -147,7 +149,12 @@ class Ledger:
         return revisions[-1]
 
     def write_revision(
-        self, revision: Revision, entries: Sequence[ShardEntry], superseded: Sequence[int]
+        self,
+        revision: Revision,
+        entries: Sequence[ShardEntry],
+        superseded: Sequence[int],
+        *,
+        fence: Callable[[], None],
     ) -> None:
         """Make a planned revision valid; its shards are already written.
 
@@ -155,14 +162,19 @@ class Ledger:
             revision: the revision.
             entries: its shards.
             superseded: flat shard, row, shard, row, ... of rows that no longer count.
+            fence: raises when the lease is lost; called last before the revision is made valid.
+
+        Raises:
+            LedgerError: another run has written something else in its place.
         """
         index = pa.Table.from_pylist(
             [entry.model_dump() for entry in entries], schema=_INDEX_SCHEMA
         )
         pairs = np.asarray(superseded, dtype=np.int32).reshape(-1, 2)
         gone = pa.table([pairs[:, 0], pairs[:, 1]], schema=_SUPERSEDED_SCHEMA)
-        self.store.create(f"{revision.folder}/index.parquet", to_parquet(index))
-        self.store.create(f"{revision.folder}/superseded.parquet", to_parquet(gone))
+        create_once(self.store, f"{revision.folder}/index.parquet", to_parquet(index))
+        create_once(self.store, f"{revision.folder}/superseded.parquet", to_parquet(gone))
+        fence()
         name = _revision_name(revision.number)
         if not self.store.create(name, revision.model_dump_json(indent=2).encode()):
             raise LedgerError(
@@ -238,6 +250,17 @@ class Ledger:
     def _revision_rows(self, revision: Revision) -> Iterator[LiveRow]:
         for entry in self.entries(revision):
             yield from self.rows(revision, entry)
+
+    def highest_epoch(self) -> int:
+        """Highest lease epoch that any record of this job names, 0 without any.
+
+        Should the output's lease objects be lost, a lower one must not be taken again: its
+        files would be met, and taken for those of the new run.
+        """
+        folders = (_MANIFEST.fullmatch(name) for name in self.store.list_dirs("manifest/"))
+        attempts = [ref.attempt for refs in self._commit_refs().values() for ref in refs]
+        planned = [int(folder[1]) for folder in folders if folder]
+        return max([*attempts, *planned, highest_epoch_kept(self.store)])
 
     def commits(self) -> dict[int, CommitRef]:
         """The newest commit of each shard that has one, sound or not; a single listing."""

@@ -15,8 +15,8 @@ T = TypeVar("T", bound=BaseModel)
 
 RESTORE = (
     "Restore the file from a copy. Without one, move this job's folder out of the workspace and "
-    "run under a new name (--job): every picture is done anew, and boxes that only this job's "
-    "records name are forgotten"
+    "run under a new name (--job): the refusal that follows names the empty file with which boxes "
+    "that only this job's records name are let go of, and every picture is done anew"
 )
 RUN_AGAIN = "Run the job again: the shard is done anew"
 NEW_JOB = (

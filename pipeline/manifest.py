@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import LedgerError
 from pipeline.images import FORMAT_SUFFIXES
 from pipeline.job import WORKSPACE_FOLDER, ShardEntry
 from pipeline.records import MANIFEST_SCHEMA
@@ -194,7 +195,7 @@ def _write_shard(
     on_shard: Callable[[ShardEntry], None],
 ) -> ShardEntry:
     data = to_parquet(_table(rows))
-    store.create(f"{folder}/{shard:06d}.parquet", data)
+    create_once(store, f"{folder}/{shard:06d}.parquet", data)
     entry = ShardEntry(
         shard=shard,
         rows=len(rows),
@@ -205,6 +206,20 @@ def _write_shard(
     )
     on_shard(entry)
     return entry
+
+
+def create_once(store: ObjectStore, name: str, data: bytes) -> None:
+    """Write a record that nobody else writes.
+
+    Raises:
+        LedgerError: something else is there.
+    """
+    if not store.create(name, data) and store.get(name) != data:
+        raise LedgerError(
+            "another run has written something else here",
+            where=f"{store.uri}/{name}",
+            fix="Run again when the other run has ended",
+        )
 
 
 def to_parquet(table: pa.Table) -> bytes:

@@ -20,7 +20,6 @@ from pipeline.access import Access, workspace_of
 from pipeline.due import Choice, Rows
 from pipeline.errors import ConfigurationError
 from pipeline.job import JobSpec
-from pipeline.lease_record import all_epochs, newest_told
 from pipeline.ledger import Tally
 from pipeline.logs import say_last, writes_json
 from pipeline.overrides import load_overrides
@@ -30,7 +29,7 @@ from pipeline.preconditions import (
     existing,
     last_policy,
     places,
-    refuse_other_workspace,
+    refuse_lost_records,
 )
 from pipeline.storage import NotFound
 from pipeline.verify import Verification
@@ -148,8 +147,7 @@ def show_preview(spec: JobSpec) -> None:
     ledger = workspace.ledger
     record = ledger.job_for(source.uri, workspace.output.uri, moved_here=workspace.moved_here)
     with suppress(NotFound):
-        told = newest_told(workspace.output, all_epochs(workspace.output))
-        refuse_other_workspace(told, workspace, spec)
+        refuse_lost_records(workspace, allow_unblur=spec.allow_unblur)
     with suppress(NotFound):
         workspace.refuse_if_public(write=False)
     policy = load_policy(spec.policy) if spec.policy else last_policy(ledger)
@@ -224,7 +222,9 @@ def verify_job(access: Access, as_json: bool, *, allow_empty: bool) -> int:
     from pipeline.result import exit_code
     from pipeline.verify import verify
 
-    result = verify(workspace_of(access))
+    workspace = workspace_of(access)
+    refuse_lost_records(workspace, allow_unblur=False)
+    result = verify(workspace)
     code = exit_code(result, allow_empty=allow_empty)
     if as_json:
         out.print_json(json.dumps({"exit_code": int(code), **_facts(result)}))

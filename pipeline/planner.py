@@ -133,6 +133,7 @@ def plan(
     rules: Rules,
     *,
     epoch: int,
+    fence: Callable[[], None] = lambda: None,
     allow_unblur: bool = False,
     on_rows: Callable[[int], None] = lambda rows: None,
     on_unlisted: Callable[[list[str]], None] = lambda keys: None,
@@ -149,6 +150,7 @@ def plan(
         record: the job.
         rules: what judges.
         epoch: the caller's lease epoch.
+        fence: raises when the lease is lost; called last before the revision is made valid.
         allow_unblur: whether it may be forgotten what earlier runs blurred.
         on_rows: called with the number of rows listed so far.
         on_unlisted: called once with the keys of overrides that the listing did not have.
@@ -204,7 +206,7 @@ def plan(
         and set(revision.inherits) <= set(before.inherits)
     ):
         return before
-    ledger.write_revision(revision, entries, delta.superseded)
+    ledger.write_revision(revision, entries, delta.superseded, fence=fence)
     return revision
 
 

@@ -6,11 +6,12 @@ from typing import Literal
 
 from pipeline.errors import ConfigurationError
 from pipeline.job import WORKSPACE_FOLDER, JobSpec
-from pipeline.lease_record import LeaseRecord
 from pipeline.ledger import Ledger
+from pipeline.marks import records_of
 from pipeline.policy import DEFAULT_POLICY, PrivacyPolicy, load_policy
 from pipeline.secret import NoiseSecret, read_secret
 from pipeline.storage import NotFound, ObjectStore, StorageSettings, check_disjoint, open_store
+from pipeline.storage_location import check_records_apart
 from pipeline.workspace import Workspace, open_workspace
 
 _PLACE_FIXES = {
@@ -44,6 +45,7 @@ def places(spec: JobSpec) -> tuple[ObjectStore, Workspace]:
         ConfigurationError: places overlap, or the input is not there.
     """
     check_disjoint(spec.input, spec.output)
+    check_records_apart(spec.output, spec.workspace)
     if spec.workspace is not None:
         check_disjoint(spec.input, spec.workspace, name="workspace")
     source = existing("INPUT", spec.input, spec.storage)
@@ -75,31 +77,37 @@ def last_policy(ledger: Ledger) -> PrivacyPolicy:
     return revisions[-1].policy if revisions else load_policy(DEFAULT_POLICY)
 
 
-def refuse_other_workspace(newest: LeaseRecord | None, workspace: Workspace, spec: JobSpec) -> None:
-    """Refuse a workspace other than that of the newest run over the output.
+def refuse_lost_records(workspace: Workspace, *, allow_unblur: bool) -> None:
+    """Refuse a workspace without the records of the newest run of each job over the output.
 
-    Only its records tell what earlier runs blurred; an old copy of them does not. Runs that ended
-    before they could publish anything do not count.
+    They alone tell what these runs blurred; neither other records nor an old copy of them do.
+    Runs that ended before they could publish anything do not count.
 
     Args:
-        newest: the newest lease that names a mark.
         workspace: of the run to come.
-        spec: says whether it may be forgotten what earlier runs blurred.
+        allow_unblur: whether it may be forgotten what earlier runs blurred.
 
     Raises:
-        ConfigurationError: the newest run had its records elsewhere.
+        ConfigurationError: records are elsewhere, incomplete or too old.
     """
-    if newest is None or spec.allow_unblur or workspace.knows(newest.told):
+    lost = [] if allow_unblur else workspace.missing_marks()
+    if not lost:
         return
-    where = newest.records
-    if "://" not in where:
-        where = f"{workspace.output.uri}/{where}".rstrip("/")
-    usual = newest.records == WORKSPACE_FOLDER
-    how = "without --workspace" if usual else f"with --workspace {where}"
+    mark = lost[0]
+    place = records_of(workspace.output, mark)
+    if place in {None, workspace.place}:
+        what = f"the records of job {mark.job!r} are missing here, incomplete or too old"
+        how = f"Bring the whole folder {mark.job}/ of the workspace back, or say with --workspace "
+        how += "where it is now"
+    else:
+        where = f"{workspace.output.uri}/{place}" if "://" not in str(place) else place
+        usual = place == WORKSPACE_FOLDER
+        what = f"the records of the newest run of job {mark.job!r} are elsewhere"
+        how = "Run without --workspace" if usual else f"Run with --workspace {where}"
+        how += ", or with where these records were moved"
     raise ConfigurationError(
-        "the newest run over this output had its records elsewhere, and they alone tell what it "
-        "blurred",
+        f"{what}, and they alone tell what it blurred in this output",
         where=workspace.output.uri,
-        fix=f"Run {how}, or with where these records were moved; or say --allow-unblur to let go "
-        "of what was blurred before",
+        fix=f"{how}. If they are lost for good, an empty file {workspace.root.uri}/{mark.kept} "
+        "lets go of what only they tell, and --allow-unblur of all that was blurred before",
     )

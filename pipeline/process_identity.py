@@ -34,7 +34,10 @@ class ProcessIdentity(BaseModel):
         """Say whether the process surely no longer runs; False when another machine ran it."""
         if self.machine != _machine():
             return False
-        return start_time(self.pid) != self.started
+        started = start_time(self.pid)
+        if started is None and _hidden(self.pid):
+            return False
+        return started != self.started
 
 
 def this_process() -> ProcessIdentity:
@@ -60,6 +63,17 @@ def start_time(pid: int) -> str | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
     except psutil.NoSuchProcess:
         return None
+
+
+def _hidden(pid: int) -> bool:
+    """Whether it is another user's process, which the process table may not show (hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @cache

@@ -6,6 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -31,12 +32,12 @@ from pipeline.preconditions import (
     configured_secret,
     last_policy,
     places,
-    refuse_other_workspace,
+    refuse_lost_records,
 )
 from pipeline.result import RunResult, exit_code
 from pipeline.secret import NoiseSecret, fresh_secret, install_secret
 from pipeline.stages.build import StageConfig
-from pipeline.storage import AccessDenied, ObjectStore
+from pipeline.storage import AccessDenied, NotFound, ObjectStore
 from pipeline.verify import verify
 from pipeline.waves import EngineFactory, WaveLoop
 from pipeline.workspace import Workspace
@@ -89,7 +90,6 @@ class Runner:
         """
         configured = configured_secret(self.spec)
         source, workspace = self._open()
-        self._refuse_unknown_shard(workspace)
         with self._lease(workspace) as lease:
             revision = self._plan(source, workspace, lease)
             secret = configured or _fresh_secret()
@@ -109,7 +109,11 @@ class Runner:
     def _open(self) -> tuple[ObjectStore, Workspace]:
         spec = self.spec
         source, workspace = places(spec)
-        self._rules(workspace)  # what is wrong with them is told before anything is made
+        # what is wrong is told before anything is made
+        self._rules(workspace)
+        self._refuse_unknown_shard(workspace)
+        with suppress(NotFound):  # where there is no output, nobody published anything
+            refuse_lost_records(workspace, allow_unblur=spec.allow_unblur)
         workspace.output.ensure_root(mode=0o755)
         workspace.ledger.store.ensure_root()
         workspace.refuse_if_public()
@@ -130,15 +134,15 @@ class Runner:
             )
 
     def _lease(self, workspace: Workspace) -> Lease:
-        commits = workspace.ledger.commits().values()
+        earlier = workspace.ledger.highest_epoch()
         workspace.ledger.refresh()
         return acquire(
             workspace.output,
             workspace.job,
-            min_epoch=max((ref.attempt for ref in commits), default=0) + 1,
+            min_epoch=earlier + 1,
             ttl_s=self.spec.lease_ttl_s,
             on_wait=lambda text: self._observer.phase("lease", detail=text),
-            accept=lambda before: refuse_other_workspace(before, workspace, self.spec),
+            accept=lambda: refuse_lost_records(workspace, allow_unblur=self.spec.allow_unblur),
         )
 
     def _rules(self, workspace: Workspace) -> Rules:
@@ -168,6 +172,7 @@ class Runner:
             record,
             rules,
             epoch=lease.epoch,
+            fence=lease.confirm,
             allow_unblur=spec.allow_unblur,
             on_unlisted=self._unlisted.extend,
         )

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import ConfigurationError
 
+RECORDS_FOLDER = "_streetblur"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
@@ -90,13 +91,7 @@ def check_disjoint(input_uri: str, output_uri: str, *, name: str = "output") -> 
     Raises:
         ConfigurationError: they overlap, with the reason.
     """
-    source, target = parse_location(input_uri), parse_location(output_uri)
-    if isinstance(source, Path) and isinstance(target, Path):
-        source_chain, target_chain = _chain(source), _chain(target)
-    elif isinstance(source, BucketLocation) and isinstance(target, BucketLocation):
-        source_chain, target_chain = _bucket_chain(source), _bucket_chain(target)
-    else:
-        return
+    source_chain, target_chain = _any_chain(input_uri), _any_chain(output_uri)
     if source_chain[0] == target_chain[0]:
         relation = "is the input itself"
     elif source_chain[0] in target_chain:
@@ -108,6 +103,37 @@ def check_disjoint(input_uri: str, output_uri: str, *, name: str = "output") -> 
     raise ConfigurationError(
         f"the {name} {relation}", where=output_uri, fix="Choose a separate bucket or folder"
     )
+
+
+def check_records_apart(output_uri: str, workspace_uri: str | None) -> None:
+    """Refuse an output that lies among records, of this job or of jobs over another output.
+
+    Args:
+        output_uri: where pictures go.
+        workspace_uri: where records go; None for a folder of the output.
+
+    Raises:
+        ConfigurationError: pictures and records would be mixed.
+    """
+    place = parse_location(output_uri)
+    parts = place.parts if isinstance(place, Path) else place.prefix.split("/")
+    what = ""
+    if RECORDS_FOLDER in parts:
+        what = f"the output lies in {RECORDS_FOLDER}, where jobs keep their records"
+    elif workspace_uri is not None and _any_chain(workspace_uri)[0] in _any_chain(output_uri):
+        what = "the output lies in the workspace, among the records of jobs"
+    if what:
+        raise ConfigurationError(
+            what,
+            where=output_uri,
+            fix="Choose another output; the workspace may be a folder of the output, or elsewhere",
+        )
+
+
+def _any_chain(uri: str) -> list[object]:
+    """Identities of a place and of all that contain it, innermost first."""
+    place = parse_location(uri)
+    return _chain(place) if isinstance(place, Path) else _bucket_chain(place)
 
 
 def _bucket_chain(place: BucketLocation) -> list[object]:

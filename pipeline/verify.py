@@ -15,6 +15,7 @@ from pipeline.findings import Verification as Verification
 from pipeline.identity import is_valid, row_identity
 from pipeline.job import Revision
 from pipeline.ledger import Ledger, OutcomeRow, tally
+from pipeline.ledger_records import NEW_JOB
 from pipeline.manifest import Row, sorted_rows
 from pipeline.storage import ListingReport
 from pipeline.workspace import Workspace
@@ -70,6 +71,13 @@ def verify(workspace: Workspace) -> Verification:
         row = next(known, None)
     strangers.explain()
     _add_passed_over(report, result.unaccounted)
+    planned = workspace.ledger.current().live_rows
+    if result.rows != planned:
+        raise LedgerError(
+            f"the manifest has {result.rows} pictures, but {planned} were planned",
+            where=workspace.ledger.store.uri,
+            fix=NEW_JOB,
+        )
     return result
 
 

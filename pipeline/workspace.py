@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,11 +9,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from pipeline.errors import ConfigurationError, LedgerError
-from pipeline.job import MARKS_FOLDER, TAKEN_NAMES, WORKSPACE_FOLDER, check_job_name
+from pipeline.job import TAKEN_NAMES, WORKSPACE_FOLDER, check_job_name
 from pipeline.lease import Lease
-from pipeline.lease_record import jobs_told
 from pipeline.ledger import Ledger
-from pipeline.storage import NotFound, ObjectStore, StorageSettings, open_store
+from pipeline.ledger_records import RESTORE
+from pipeline.marks import Mark, keep, missing_marks, new_mark, newest_marks, tell
+from pipeline.storage import ObjectStore, StorageSettings, open_store
 from pipeline.storage_location import parse_location
 
 PROBE = "access-probe.txt"
@@ -40,7 +40,7 @@ class Workspace:
     def place(self) -> str:
         """Where the records are: the folder inside the output, or an address elsewhere."""
         output, root = (f"{store.uri.rstrip('/')}/" for store in (self.output, self.root))
-        return root.removeprefix(output).rstrip("/") or "/"
+        return root.removeprefix(output).rstrip("/")
 
     @property
     def moves_along(self) -> bool:
@@ -48,41 +48,54 @@ class Workspace:
         return "://" not in self.place
 
     def tell(self, lease: Lease) -> None:
-        """Leave a mark among the records, and name it in the output's lease.
+        """Leave this run's mark, in the records and then in the output, before it publishes.
 
-        Whoever holds records without the newest mark does not know what the newest run blurred:
-        they belong to other runs, or are an old copy.
+        Marks of other runs that are missing here are let go of: who comes so far without them was
+        told that it may.
+
+        Raises:
+            LeaseError: the lease is lost.
+            StorageError: the mark cannot be left.
         """
-        mark = f"{MARKS_FOLDER}/{self.job}/{lease.epoch:08d}-{secrets.token_hex(8)}.txt"
-        self.root.put(mark, b"A run over the output kept its records here.\n")
-        lease.tell(mark, self.place)
+        for lost in self.missing_marks():
+            keep(self.root, lost, "A run with --allow-unblur let go of what this run blurred.")
+        mark = new_mark(lease.epoch, self.job)
+        keep(self.root, mark, "A run over the output kept its records here.")
+        tell(self.output, mark, self.place)
+        lease.confirm()
 
-    def knows(self, told: str) -> bool:
-        """Whether the mark that a lease names lies in this workspace."""
-        try:
-            return self.root.head(told) is not None
-        except NotFound:
-            return False
+    def missing_marks(self) -> list[Mark]:
+        """The newest marks of jobs over this output that do not lie here, newest first."""
+        return missing_marks(self.root, newest_marks(self.output).values())
 
     def moved_here(self) -> bool:
         """Whether this job ran over this output, whatever address that had then."""
-        return self.moves_along and self.job in jobs_told(self.output)
+        return self.moves_along and self.job in newest_marks(self.output)
 
     def other_jobs(self) -> Iterator[str]:
         """Names of the other jobs of this workspace over the same output.
 
         Records inside the output are records of this output, whatever its address was. Elsewhere,
-        jobs count that name its address, and those that its leases name.
+        jobs count that name its address, and those that left a mark in it.
+
+        Raises:
+            LedgerError: the records of a job that left a mark here have lost their ``job.json``.
         """
-        told: set[str] | None = None
-        for name in jobs_in(self.root):
+        told = newest_marks(self.output)
+        present = jobs_in(self.root)
+        for name in sorted(told.keys() - {*present, self.job}):
+            if self.sibling(name).revisions():
+                raise LedgerError(
+                    "a job over this output has lost its record",
+                    where=f"{self.root.uri}/{name}/job.json",
+                    fix=RESTORE,
+                )
+        for name in present:
             if name == self.job:
                 continue
-            if not self.moves_along and self._output_of(name) not in {"", self.output.uri}:
-                told = jobs_told(self.output) if told is None else told
-                if name not in told:
-                    continue
-            yield name
+            known = self.moves_along or name in told
+            if known or self._output_of(name) in {"", self.output.uri}:
+                yield name
 
     def _output_of(self, job: str) -> str:
         """Address of a job's output; empty where its record is damaged."""
@@ -95,10 +108,7 @@ class Workspace:
     def record_prefixes(self) -> list[str]:
         """Prefixes of the output that hold records: a workspace may lie in any folder of it."""
         prefixes = [f"{WORKSPACE_FOLDER}/"]
-        if self.place == "/":
-            folders = {MARKS_FOLDER, self.job, *jobs_in(self.root)}
-            prefixes += [f"{name}/" for name in sorted(folders)]
-        elif self.moves_along:
+        if self.moves_along:
             inside = f"{self.place}/"
             prefixes.append(unquote(inside) if self.output.uri.startswith("file:") else inside)
         return prefixes

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from pipeline.due import Choice
-from pipeline.errors import LedgerError, StorageError
+from pipeline.errors import ConfigurationError, LedgerError, StorageError
 from pipeline.records import kept_boxes
 from pipeline.result import Exit
 from pipeline.status import find_outcome, job_status
@@ -174,6 +176,11 @@ def test_what_the_error_says_about_a_manifest_shard_helps(source, output):
 def test_what_the_error_says_about_an_index_helps(source, output, tmp_path):
     removed(newest(output, "manifest/*/index.parquet"))
     shutil.move(output / "_streetblur" / "test", tmp_path / "moved-away")
+    with pytest.raises(ConfigurationError, match="missing here") as caught:
+        run_stubbed(source, output, job="another")
+    stand_in = Path(re.search(r"an empty file file://(\S+\.txt)", caught.value.fix)[1])
+    stand_in.parent.mkdir(parents=True)
+    stand_in.touch()
     result, _ = run_stubbed(source, output, job="another")
     assert (result.exit_code, result.verification.rows) == (Exit.COMPLETE, 6)
 

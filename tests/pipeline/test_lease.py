@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 import multiprocessing
 import pickle
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from itertools import count
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
@@ -15,7 +19,7 @@ from pathlib import Path
 import pytest
 from botocore.awsrequest import AWSRequest
 
-from pipeline.errors import LeaseError, StorageError
+from pipeline.errors import LeaseError, LedgerError, StorageError
 from pipeline.lease import Lease, LeaseGuard, acquire
 from pipeline.lease_record import LeaseRecord, lease_key, read_record
 from pipeline.process_identity import ProcessIdentity, start_time, this_process
@@ -381,7 +385,8 @@ def test_who_takes_an_epoch_that_is_being_passed_over_is_seen(store: ObjectStore
         if len(calls) == at:
             store.create(lease_key(at + 1), foreign(ttl_s=1.0).encoded())
 
-    clock = FakeClock(lambda: hold(store, foreign(1, ttl_s=1.0), at + 1))
+    beats = count(1)
+    clock = FakeClock(lambda: hold(store, foreign(next(beats), ttl_s=1.0), at + 1))
     between = Interrupted(store, "create", rival_comes)
     with pytest.raises(LeaseError, match="their-job"):
         acquire(between, "late", min_epoch=4, ttl_s=1.0, clock=clock, pause=clock.pause)  # type: ignore[arg-type]
@@ -395,39 +400,55 @@ def test_a_silent_holder_sees_a_run_that_passed_over_epochs(store: ObjectStore) 
     hold(store, foreign(released=True))  # as if it were taken for dead
     acquire(store, "next", min_epoch=12)
     with pytest.raises(LeaseError, match="taken over"):
-        slow.tell("slow/runs/1.txt", "_streetblur")
+        slow.confirm()
     with pytest.raises(LeaseError, match="followed by another"):
         guard.check()
 
 
-def test_what_the_one_before_told_last_is_seen_and_can_be_refused(store: ObjectStore) -> None:
-    hold(store, foreign(released=True))
-    late = foreign(released=True).model_copy(update={"told": "a/runs/1.txt"})
-    rival = Interrupted(store, "create", lambda: hold(store, late))
+def test_who_is_refused_when_it_has_the_lease_lets_it_go(store: ObjectStore) -> None:
+    """It is asked when nobody else can tell anything more: with its own epoch in place."""
 
-    def refuse(record: LeaseRecord) -> None:
-        raise LeaseError(record.told)
+    def refuse() -> None:
+        assert read_record(store, 1) is not None
+        raise LeaseError("not here")
 
-    with pytest.raises(LeaseError, match=r"a/runs/1\.txt"):
-        acquire(rival, "late", accept=refuse)  # type: ignore[arg-type]
-    own = read_record(store, 2)
+    with pytest.raises(LeaseError, match="not here"):
+        acquire(store, "late", accept=refuse)
+    own = read_record(store, 1)
     assert own is not None
     assert own.released
-    with pytest.raises(LeaseError, match=r"a/runs/1\.txt"):
-        acquire(store, "next", accept=refuse)
 
 
-def test_what_could_not_be_told_for_sure_is_taken_back(store: ObjectStore) -> None:
-    lease = acquire(store, "job")
+def test_what_is_no_lease_object_does_not_hold_up_for_ever(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    acquire(store, "job").release()
+    (tmp_path / "output" / lease_key(2)).symlink_to(tmp_path)
+    clock = FakeClock()
+    with pytest.raises(LeaseError, match=re.escape(lease_key(2))) as caught:
+        acquire(store, "job", clock=clock, pause=clock.pause)
+    assert "take it away" in caught.value.fix
 
-    def no_answer() -> None:
-        raise StorageError("no answer")
 
-    lease._store = Interrupted(store, "head", no_answer)  # type: ignore[assignment]
-    with pytest.raises(StorageError):
-        lease.tell("job/runs/1.txt", "_streetblur")
-    lease._store = store
-    lease.release()
-    record = read_record(store, 1)
-    assert record is not None
-    assert (record.told, record.released) == ("", True)
+def test_filling_epochs_does_not_use_up_the_time_to_live(store: ObjectStore) -> None:
+    clock = FakeClock()
+    slow = Interrupted(store, "create", lambda: clock.pause(0.2))
+    with acquire(slow, "job", min_epoch=9, ttl_s=1.0, clock=clock) as lease:  # type: ignore[arg-type]
+        lease.check()
+
+
+@pytest.mark.parametrize("ttl_s", [0.0, -1.0, math.inf, math.nan, 1e12])
+def test_a_time_to_live_beyond_reason_is_damage(store: ObjectStore, ttl_s: float) -> None:
+    text = json.dumps({**json.loads(foreign().encoded()), "ttl_s": ttl_s})
+    store.put(lease_key(1), text.encode())
+    with pytest.raises(LedgerError, match="damaged"):
+        acquire(store, "job")
+
+
+def test_a_guard_stops_when_its_record_is_gone(store: ObjectStore, tmp_path: Path) -> None:
+    with acquire(store, "job", ttl_s=LONG_S) as lease:
+        guard = lease.guard(max_age_s=0)
+        guard.check()
+        (tmp_path / "output" / lease_key(1)).unlink()
+        with pytest.raises(LeaseError):
+            guard.check()

@@ -31,6 +31,7 @@ from pipeline.storage_local import FolderStore
 from pipeline.workspace import Workspace
 from tests.integration.jobs import MODELS, files, pictures, run_stubbed
 
+ELSEWHERE = "run of job 'test' are elsewhere"
 pytestmark = pytest.mark.usefixtures("secret")
 
 
@@ -126,15 +127,15 @@ def test_records_left_behind_elsewhere_are_not_forgotten(
     run_stubbed(source, output)
     before = files(output)
     for job in ("test", "new"):
-        with pytest.raises(ConfigurationError, match="records elsewhere") as caught:
+        with pytest.raises(ConfigurationError, match=ELSEWHERE) as caught:
             run_stubbed(source, output, job=job, workspace=str(workspace), detector="blind")
         assert "without --workspace" in caught.value.fix
-    with pytest.raises(ConfigurationError, match="records elsewhere"):
+    with pytest.raises(ConfigurationError, match=ELSEWHERE):
         show_preview(spec(source, output, workspace=str(workspace)))
     assert files(output) == before
     flags = {"workspace": str(workspace), "allow_unblur": True, "allow_empty": True}
     run_stubbed(source, output, detector="blind", **flags)
-    with pytest.raises(ConfigurationError, match="records elsewhere") as caught:
+    with pytest.raises(ConfigurationError, match=ELSEWHERE) as caught:
         run_stubbed(source, output)
     assert f"with --workspace {workspace.as_uri()}" in caught.value.fix
     run_stubbed(source, output, **flags)
@@ -208,7 +209,7 @@ def test_records_that_were_moved_are_known_again(
     moved = workspace.with_name("moved")
     workspace.rename(moved)
     flags: dict[str, Any] = {"detector": "blind", "allow_empty": True}
-    with pytest.raises(ConfigurationError, match="records elsewhere"):
+    with pytest.raises(ConfigurationError, match="missing here"):
         run_stubbed(source, output, workspace=str(workspace), **flags)
     result, _ = run_stubbed(source, output, job="next", workspace=str(moved), **flags)
     assert boxes(result) == [BOX]
@@ -240,10 +241,10 @@ def test_a_run_that_was_refused_decides_nothing(
     assert run_stubbed(source, output)[0].exit_code is Exit.COMPLETE
 
 
-@pytest.mark.parametrize("inside", ["d0", "d0/records", "."])
+@pytest.mark.parametrize("inside", ["d0", "d0/records"])
 def test_pictures_do_not_go_among_records(source: Path, output: Path, inside: str) -> None:
-    flags = {"workspace": str(output / inside), "job": "d1" if inside == "." else "test"}
-    clash = inside in {"d0", "."}
+    flags = {"workspace": str(output / inside)}
+    clash = inside == "d0"
     with pytest.raises(ConfigurationError, match="among the records") if clash else nullcontext():
         show_preview(spec(source, output, **flags))
     if not clash:
@@ -252,6 +253,20 @@ def test_pictures_do_not_go_among_records(source: Path, output: Path, inside: st
     with pytest.raises(ConfigurationError, match="among the records"):
         run_stubbed(source, output, **flags)
     assert [key for key in files(output) if key.endswith(".jpg")] == []
+
+
+@pytest.mark.parametrize(
+    ("workspace", "into"),
+    [("data", "data"), ("data", "data/test"), ("data", "data/new/out"), (None, "out/_streetblur")],
+)
+def test_no_output_lies_among_records(
+    source: Path, tmp_path: Path, workspace: str | None, into: str
+) -> None:
+    flags = {} if workspace is None else {"workspace": str(tmp_path / workspace)}
+    for how in (lambda p, o, **f: show_preview(spec(p, o, **f)), run_stubbed):
+        with pytest.raises(ConfigurationError, match=r"where jobs keep|among the records"):
+            how(source, tmp_path / into, **flags)
+    assert sorted(path.name for path in tmp_path.iterdir() if path != source) == []
 
 
 def test_a_dry_run_refuses_what_a_run_refuses(
@@ -309,8 +324,8 @@ def test_who_waits_for_a_run_with_other_records_is_refused_when_it_ends(
     run_stubbed(source, output, workspace=str(workspace), lease_ttl_s=60)
     second.join(timeout=60)
     assert [type(error) for error in told] == [ConfigurationError]
-    assert "records elsewhere" in told[0].what
-    with pytest.raises(ConfigurationError, match="records elsewhere"):
+    assert "are elsewhere" in told[0].what
+    with pytest.raises(ConfigurationError, match=ELSEWHERE):
         run_stubbed(source, output, workspace=str(workspace.with_name("other")), detector="blind")
 
 
@@ -320,7 +335,7 @@ def test_an_old_copy_of_the_records_is_refused(source: Path, output: Path, works
     shutil.copytree(workspace, copy)
     copy.chmod(0o700)
     blurred_once(source, output, workspace=str(workspace))
-    with pytest.raises(ConfigurationError, match="records elsewhere"):
+    with pytest.raises(ConfigurationError, match=ELSEWHERE):
         run_stubbed(source, output, detector="blind", allow_empty=True, workspace=str(copy))
 
 
@@ -328,7 +343,7 @@ def test_a_plan_elsewhere_decides_nothing(source: Path, output: Path, workspace:
     blurred_once(source, output)
     elsewhere = spec(source, output, workspace=str(workspace), allow_unblur=True)
     Runner(elsewhere, [], lambda versions: dict(MODELS)).plan_only()
-    with pytest.raises(ConfigurationError, match="records elsewhere"):
+    with pytest.raises(ConfigurationError, match=ELSEWHERE):
         run_stubbed(source, output, detector="blind", workspace=str(workspace))
     result, _ = run_stubbed(source, output, detector="blind", allow_empty=True)
     assert boxes(result) == [BOX]

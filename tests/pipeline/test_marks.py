@@ -1,0 +1,268 @@
+"""Marks: nothing that was blurred is forgotten because records were moved, lost or are old."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pipeline.workspace
+from pipeline.access import Access
+from pipeline.errors import ConfigurationError, LeaseError, LedgerError, StreetblurError
+from pipeline.job import JobRecord
+from pipeline.lease import Lease, acquire
+from pipeline.lease_record import lease_key
+from pipeline.ledger import Ledger
+from pipeline.marks import newest_marks
+from pipeline.operations import verify_job
+from pipeline.result import Exit
+from pipeline.storage import StorageSettings, open_store
+from pipeline.waves import WaveLoop
+from pipeline.workspace import Workspace
+from tests.integration.jobs import files, run_stubbed
+from tests.pipeline.test_workspace import BOX, blurred_once, boxes
+
+pytestmark = pytest.mark.usefixtures("secret")
+
+BLIND: dict[str, Any] = {"detector": "blind", "allow_empty": True}
+
+
+def records(output: Path, job: str = "test") -> Path:
+    return output / "_streetblur" / job
+
+
+def refused(source: Path, output: Path, match: str, **flags: Any) -> str:
+    before = files(output)
+    with pytest.raises(ConfigurationError, match=match) as caught:
+        run_stubbed(source, output, **{**BLIND, **flags})
+    assert files(output) == before
+    return caught.value.fix
+
+
+@pytest.mark.parametrize("job", ["test", "next"])
+def test_a_job_folder_that_was_moved_takes_its_marks_along(
+    source: Path, output: Path, tmp_path: Path, job: str
+) -> None:
+    blurred_once(source, output)
+    elsewhere = tmp_path / "records"
+    elsewhere.mkdir(mode=0o700)
+    shutil.move(records(output), elsewhere)
+    refused(source, output, "records of job 'test' are missing here", job=job)
+    with_flag, _ = run_stubbed(source, output, job="next", workspace=str(elsewhere), **BLIND)
+    assert boxes(with_flag) == [BOX]
+
+
+@pytest.mark.parametrize("job", ["test", "next"])
+def test_a_job_folder_that_is_gone_is_missed_until_it_is_let_go_of(
+    source: Path, output: Path, job: str
+) -> None:
+    blurred_once(source, output)
+    shutil.rmtree(records(output))
+    fix = refused(source, output, "are missing here", job=job)
+    (mark,) = newest_marks(open_store(str(output), settings=StorageSettings())).values()
+    assert f"{output.as_uri()}/_streetblur/{mark.kept} lets go" in fix
+    stand_in = output / "_streetblur" / mark.kept
+    stand_in.parent.mkdir(parents=True)
+    stand_in.touch()
+    result, _ = run_stubbed(source, output, job=job, **BLIND)
+    assert (result.exit_code, boxes(result)) == (Exit.COMPLETE, [])
+
+
+def test_an_old_copy_of_one_job_s_folder_is_refused_whoever_ran_last(
+    source: Path, output: Path, tmp_path: Path
+) -> None:
+    run_stubbed(source, output, **BLIND)
+    shutil.copytree(records(output), tmp_path / "copy")
+    blurred_once(source, output)
+    run_stubbed(source, output, job="later", **BLIND)
+    shutil.rmtree(records(output))
+    shutil.copytree(tmp_path / "copy", records(output))
+    for job in ("test", "later", "next"):
+        refused(source, output, "incomplete or too old", job=job)
+
+
+def test_to_let_go_once_is_remembered(source: Path, output: Path, tmp_path: Path) -> None:
+    blurred_once(source, output)
+    run_stubbed(source, output, job="also", **BLIND)
+    other = {"workspace": str(tmp_path / "other")}
+    refused(source, output, "elsewhere", job="new", **other)
+    run_stubbed(source, output, job="new", allow_unblur=True, **BLIND, **other)
+    result, _ = run_stubbed(source, output, job="newer", **BLIND, **other)
+    assert (result.exit_code, boxes(result)) == (Exit.COMPLETE, [])
+    refused(source, output, "newest run of job 'newer' are elsewhere")
+
+
+@pytest.mark.parametrize("lost", ["the damaged one", "all"])
+def test_repairing_leases_does_not_make_an_old_copy_good(
+    source: Path, output: Path, tmp_path: Path, lost: str
+) -> None:
+    kept = {"workspace": str(tmp_path / "records")}
+    run_stubbed(source, output, **BLIND, **kept)
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "records", copy)
+    copy.chmod(0o700)
+    blurred_once(source, output, **kept)
+    newest = output / lease_key(2)
+    newest.write_bytes((output / lease_key(1)).read_bytes())
+    if lost == "all":
+        for lease in newest.parent.glob("*.json"):
+            lease.unlink()
+    refused(source, output, "elsewhere", workspace=str(copy))
+
+
+def test_verify_does_not_trust_an_old_copy(source: Path, output: Path, tmp_path: Path) -> None:
+    kept = {"workspace": str(tmp_path / "records")}
+    run_stubbed(source, output, **BLIND, **kept)
+    shutil.copytree(tmp_path / "records", tmp_path / "copy")
+    assert (
+        verify_job(Access(output=str(output), **kept), as_json=False, allow_empty=True)
+        == Exit.COMPLETE
+    )
+    blurred_once(source, output, **kept)
+    with pytest.raises(ConfigurationError, match="elsewhere"):
+        verify_job(
+            Access(output=str(output), workspace=str(tmp_path / "copy")),
+            as_json=False,
+            allow_empty=True,
+        )
+
+
+def test_nobody_publishes_before_both_marks_are_there(
+    source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def noted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            steps.append(name)
+            return real(*arguments, **options)
+
+        return call
+
+    for name in ("keep", "tell"):
+        real = getattr(pipeline.workspace, name)
+        monkeypatch.setattr(pipeline.workspace, name, noted(name, real))
+    monkeypatch.setattr(WaveLoop, "run", noted("work", WaveLoop.run))
+    run_stubbed(source, output)
+    assert steps == ["keep", "tell", "work"]
+
+
+def test_who_is_followed_while_it_tells_publishes_nothing(
+    source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def followed(self: Workspace, lease: Lease) -> None:
+        self.output.put(lease_key(lease.epoch + 1), b"{}")
+        tell(self, lease)
+
+    tell = Workspace.tell
+    monkeypatch.setattr(Workspace, "tell", followed)
+    with pytest.raises(LeaseError, match="taken over"):
+        run_stubbed(source, output)
+    assert [key for key in files(output) if key.endswith(".jpg")] == []
+
+
+def test_who_is_followed_while_it_plans_makes_no_revision(
+    source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def followed(self: Ledger, record: JobRecord, **options: Any) -> JobRecord:
+        store = open_store(str(output), settings=StorageSettings())
+        store.put(lease_key(1 + len(list((output / "_streetblur/lease").glob("*.json")))), b"{}")
+        return create_job(self, record, **options)
+
+    create_job = Ledger.create_job
+    monkeypatch.setattr(Ledger, "create_job", followed)
+    with pytest.raises(LeaseError, match="taken over"):
+        run_stubbed(source, output)
+    assert not (records(output) / "revisions").exists()
+
+
+def test_a_run_that_waited_sees_what_was_planned_meanwhile(
+    source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read of the ledger before the lease was taken is read again."""
+    run_stubbed(source, output, **BLIND)
+    real = acquire
+
+    def late(*arguments: Any, **options: Any) -> Lease:
+        with monkeypatch.context() as patch:
+            patch.setattr("pipeline.runner.acquire", real)
+            shutil.copy(source / "d0" / "0000.jpg", source / "late.jpg")
+            run_stubbed(source, output, **BLIND)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr("pipeline.runner.acquire", late)
+    result, recorder = run_stubbed(source, output, **BLIND)
+    assert (result.revision.number, recorder.rows) == (1, [])
+
+
+class Cut(Exception):
+    """The power fails."""
+
+
+def interrupted_plan(source: Path, output: Path, monkeypatch: pytest.MonkeyPatch, **flags: Any):
+    """A first run that ends when its shards are written, and before its revision is."""
+
+    def cut(self: Ledger, *_: Any, **__: Any) -> None:
+        raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "write_revision", cut)
+        with pytest.raises(Cut):
+            run_stubbed(source, output, **flags)
+
+
+@pytest.mark.parametrize("where", ["inside", "elsewhere"])
+def test_a_plan_that_was_cut_off_is_not_taken_for_a_new_one(
+    source: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    flags: dict[str, Any] = {"workspace": str(tmp_path / "records")} if where == "elsewhere" else {}
+    interrupted_plan(source, output, monkeypatch, **flags)
+    shutil.rmtree(output / "_streetblur/lease" if where == "inside" else output)
+    shutil.copy(source / "d0" / "0000.jpg", source / "late.jpg")
+    result, _ = run_stubbed(source, output, **flags)
+    assert (result.exit_code, result.verification.rows) == (Exit.COMPLETE, 7)
+    assert len([key for key in files(output) if key.endswith(".jpg")]) == 7
+
+
+def test_what_another_run_wrote_is_not_taken_for_one_s_own(
+    source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted_plan(source, output, monkeypatch)
+    shutil.rmtree(output / "_streetblur/lease")
+    shutil.copy(source / "d0" / "0000.jpg", source / "late.jpg")
+    monkeypatch.setattr(Ledger, "highest_epoch", lambda self: 0)
+    with pytest.raises(LedgerError, match="another run has written something else"):
+        run_stubbed(source, output)
+
+
+def lose(record: Path) -> None:
+    record.unlink()
+
+
+def damage(record: Path) -> None:
+    record.write_text("{")
+
+
+@pytest.mark.parametrize("how", [lose, damage])
+@pytest.mark.parametrize("where", ["inside", "elsewhere"])
+def test_another_job_s_lost_record_is_no_reason_to_forget(
+    source: Path, output: Path, tmp_path: Path, how: Callable[[Path], None], where: str
+) -> None:
+    flags: dict[str, Any] = {"workspace": str(tmp_path / "records")} if where == "elsewhere" else {}
+    blurred_once(source, output, **flags)
+    root = tmp_path / "records" if where == "elsewhere" else output / "_streetblur"
+    how(root / "test" / "job.json")
+    with pytest.raises(StreetblurError, match=r"job\.json"):
+        run_stubbed(source, output, job="next", **BLIND, **flags)
+
+
+def test_a_refused_run_leaves_nothing_behind(source: Path, output: Path, tmp_path: Path) -> None:
+    blurred_once(source, output)
+    before = sorted(path for path in output.rglob("*") if "/lease" not in str(path))
+    refused(source, output, "elsewhere", workspace=str(output / "deep" / "records"))
+    assert sorted(path for path in output.rglob("*") if "/lease" not in str(path)) == before
+    result, _ = run_stubbed(source, output, **BLIND)
+    assert (result.exit_code, boxes(result)) == (Exit.COMPLETE, [BOX])
