@@ -53,6 +53,10 @@ class LeaseError(StreetblurError):
     """Another run holds the output, or this run has lost it."""
 
 
+class EngineUnavailable(StreetblurError):
+    """No cluster could be started or joined."""
+
+
 class ImageRefused(StreetblurError):
     """An input that is bad or not supported: it is quarantined, never retried.
 

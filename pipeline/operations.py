@@ -108,7 +108,10 @@ def _meaning(code: int, found: Verification) -> str:
     return {
         3: "finished, but some images were quarantined; `streetblur explain KEY OUTPUT` tells why",
         4: f"incomplete; {found.remedy()}; `streetblur verify OUTPUT` checks again",
-        5: "nothing was detected in any image; if that is right, use --allow-empty",
+        5: "nothing was detected in any image; if that is right, use --allow-empty"
+        if found.rows
+        else "there are no pictures in INPUT (JPEG, PNG, WebP or TIFF, by their suffix); if that "
+        "is right, use --allow-empty",
     }.get(code, "")
 
 
@@ -270,9 +273,11 @@ def explain(access: Access, key: str, as_json: bool) -> int:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in outcome.items():
-        if name not in {"detections", "key"} and value not in (None, "", []):
+        if name not in {"detections", "key"} and value not in (None, "", [], 0):
             table.add_row(name, f"{value:.4g}" if isinstance(value, float) else escape(str(value)))
     out.print(table)
+    if not outcome["detections"]:
+        return 0
     boxes = Table(title="detections")
     for name in ("", "label", "box", "score", "filter", "least", "source", "reason"):
         boxes.add_column(name, overflow="fold")

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -20,13 +21,20 @@ import ray
 from ray._private import auto_init_hook
 from ray._private import worker as ray_worker
 
+from pipeline.errors import EngineUnavailable
 from pipeline.scratch import make_scratch, remove_scratch, scratch_root
 
 log = logging.getLogger(__name__)
 
+PRIVATE_FIX = (
+    "Run again; if it stays, look for memory, free disk in TMPDIR and limits on processes, or use "
+    "--engine local"
+)
+SHARED_FIX = "Check the address, the token (RAY_AUTH_TOKEN) and the network, then run again"
 _VITAL = {"gcs_server", "raylet"}
 _LONGEST = 300
 _STUCK_S = 5.0
+_CONNECT_S = 10.0
 _A_YEAR_S = 31_536_000
 # What Ray appends to its folder for a socket; the whole path must stay within the system's limit.
 _SOCKET_TAIL = "/r/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
@@ -41,6 +49,9 @@ def connect(workers: int, address: str | None) -> bool:
     Args:
         workers: detector actors at most; as many CPUs again are for the other steps.
         address: a running cluster; None starts a private one, whatever runs on this machine.
+
+    Raises:
+        EngineUnavailable: there is none.
     """
     if ray.is_initialized():
         return False
@@ -48,7 +59,12 @@ def connect(workers: int, address: str | None) -> bool:
     auto_init_hook.enable_auto_connect = False
     ray_worker.print_to_stdstream = _relay
     if address is not None:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            _refuse_silent(address)
+            # what its core writes to file descriptor 2 tells why, as its exception does not
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:
+            raise _no_cluster(error, address, SHARED_FIX) from error
         return False
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the driver shows our lines only
     # Ray ends workers that idle for a second, also between two blocks; a new one imports anew.
@@ -60,21 +76,37 @@ def connect(workers: int, address: str | None) -> bool:
     disconnect()  # what is left of a cluster before
     folder = make_scratch("ray", temp=_short_temp())
     _folders.append(folder)
-    with _quiet_stderr():
-        ray.init(
-            address="local",
-            # Ray opens its own folder to everybody, so it lies in one that is not; originals are
-            # spilled into it when they do not fit into memory
-            _temp_dir=str(folder / "r"),
-            object_spilling_directory=str(folder / "spill"),
-            num_cpus=workers + max(1, workers),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+    try:
+        with _quiet_stderr():
+            ray.init(
+                address="local",
+                # Ray opens its own folder to everybody, so it lies in one that is not; originals
+                # are spilled into it when they do not fit into memory
+                _temp_dir=str(folder / "r"),
+                object_spilling_directory=str(folder / "spill"),
+                num_cpus=workers + max(1, workers),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except Exception as error:
+        disconnect()
+        raise _no_cluster(error, "this machine", PRIVATE_FIX) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler ends in an abort
     return True
+
+
+def _refuse_silent(address: str) -> None:
+    """Raise OSError if nobody listens there: Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+
+
+def _no_cluster(error: Exception, where: str, fix: str) -> EngineUnavailable:
+    text = str(error).strip().splitlines() or [type(error).__name__]
+    return EngineUnavailable(f"no Ray cluster ({text[0][:_LONGEST]})", where=where, fix=fix)
 
 
 @atexit.register

@@ -39,7 +39,9 @@ def parse_yaml(text: str, where: str) -> Any:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - derived from SafeLoader
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigurationError(
-            f"not valid YAML ({' '.join(str(error).split())})", where=where
+            f"not valid YAML ({' '.join(str(error).split())})",
+            where=where,
+            fix="Mend the file at the place named",
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,9 @@ import pytest
 import ray
 from ray._private import worker as ray_worker
 
+from pipeline import ray_cluster
 from pipeline.engine import OutcomeDict
+from pipeline.errors import EngineUnavailable
 from pipeline.graph import RayEngine
 from pipeline.ray_cluster import connect, disconnect
 from pipeline.records import WorkItem
@@ -38,6 +41,29 @@ def test_a_cluster_that_runs_elsewhere_is_not_joined_unasked(
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
     assert connect(1, None)
     assert ray.cluster_resources()["CPU"] == 2
+
+
+@pytest.mark.parametrize("address", [None, "auto"])
+def test_a_cluster_that_cannot_be_had_is_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("Timed out waiting for file gcs_server_port\nand much more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "init", fail)
+        with pytest.raises(EngineUnavailable, match="no Ray cluster") as caught:
+            connect(1, address)
+    assert "more" not in caught.value.what
+    assert caught.value.fix
+    assert ray_cluster._folders == []
+
+
+def test_nobody_at_the_address_is_told_at_once() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with pytest.raises(EngineUnavailable, match="refused"):
+            connect(1, f"127.0.0.1:{nobody.getsockname()[1]}")
 
 
 def test_nobody_starts_a_cluster_by_asking_too_late() -> None:

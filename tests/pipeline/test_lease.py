@@ -452,3 +452,15 @@ def test_a_guard_stops_when_its_record_is_gone(store: ObjectStore, tmp_path: Pat
         (tmp_path / "output" / lease_key(1)).unlink()
         with pytest.raises(LeaseError):
             guard.check()
+
+
+def test_a_process_that_is_hidden_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under hidepid, /proc does not show other users' processes."""
+
+    def other_user(pid: int, signal: int) -> None:
+        raise PermissionError
+
+    hidden = this_process().model_copy(update={"pid": 2**22 + 1})
+    assert hidden.gone()
+    monkeypatch.setattr("pipeline.process_identity.os.kill", other_user)
+    assert not hidden.gone()
