@@ -32,7 +32,7 @@ lint: $(VENV)/.installed-dev  ## style, types, import directions
 test: lint  ## lint and all tests but the nightly ones
 	$(BIN)/python -m pytest -m "not nightly"
 
-nightly: $(VENV)/.installed-dev  ## the long suites: 20 kill rounds and all of dev
+nightly: $(VENV)/.installed-dev  ## the long suites: 20 kill rounds, power failures at every operation, all of dev
 	$(BIN)/python -m pytest -m nightly -rs --timeout 7200
 
 bench: $(VENV)/.installed-dev  ## engine overhead and the allocator's share, printed as ratios
