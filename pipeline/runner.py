@@ -124,7 +124,7 @@ class Runner:
         wanted = self.choice.shard
         if wanted is None:
             return
-        revisions = workspace.ledger.revisions()
+        revisions = workspace.ledger.revisions() if workspace.ledger.job() else []
         count = revisions[-1].shard_first + revisions[-1].shard_count if revisions else 0
         if not 0 <= wanted < count:
             raise ConfigurationError(
