@@ -17,6 +17,7 @@ from pipeline.identity import row_identity
 from pipeline.job import Revision, ShardEntry
 from pipeline.ledger import Ledger
 from pipeline.manifest import LiveRow
+from pipeline.marks import newest_marks
 from pipeline.overrides import named
 from pipeline.policy import PrivacyPolicy
 from pipeline.records import NamedBox
@@ -126,7 +127,7 @@ def refuse_other_models(
 ) -> None:
     """Refuse ``models`` that differ from those of a run that was cut off.
 
-    No revision with ``models`` may have been written yet: afterwards it would count as such a run.
+    What counts are the models under which a job ran last, not those that it was planned with.
 
     Args:
         workspace: of the job that is to run.
@@ -137,10 +138,15 @@ def refuse_other_models(
     Raises:
         ConfigurationError: other models published pictures that no outcome accounts for.
     """
+    told = newest_marks(workspace.output)
     own = [*added, *(_range(entry) for _, entry in workspace.ledger.shards())]
     for name in (workspace.job, *siblings):
         ledger = workspace.sibling(name)
-        if not ledger.revisions() or ledger.current().models == models:
+        mark = told.get(name)
+        if mark is None or not ledger.revisions():
+            continue  # it never came so far as to publish anything
+        revisions = {revision.number: revision for revision in ledger.revisions()}
+        if revisions.get(mark.revision, ledger.current()).models == models:
             continue
         unfinished = {
             entry.shard

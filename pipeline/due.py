@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from pipeline.cut_off import Suspicion, since, unrecorded, unrecorded_elsewhere
+from pipeline.errors import LedgerError
 from pipeline.identity import is_valid, row_identity
 from pipeline.job import Revision, ShardEntry
 from pipeline.ledger import Ledger
+from pipeline.ledger_records import RESTORE
 from pipeline.manifest import LiveRow
 from pipeline.overrides import named
 from pipeline.records import NamedBox, WorkItem, kept_boxes
@@ -106,6 +108,12 @@ class WorkFinder:
         for row in rows:
             identity = row_identity(self._rules, row.key, row.etag)
             before = outcomes.get(row.row)
+            if before is not None and before["key"] != row.key:
+                raise LedgerError(
+                    f"the outcomes of shard {row.shard} are of other pictures than its manifest",
+                    where=self._ledger.store.uri,
+                    fix=RESTORE,
+                )
             if self._is_wanted(row, before, identity):
                 wanted.append((row, identity))
             elif before is not None:

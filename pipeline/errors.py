@@ -41,6 +41,15 @@ class ConfigurationError(StreetblurError):
     """A setting, job file or policy is wrong."""
 
 
+def nested_outputs(inner: str, outer: str) -> ConfigurationError:
+    """Two outputs of which one lies within the other."""
+    return ConfigurationError(
+        f"this output lies within another one, {outer}, and neither knows what the other blurred",
+        where=inner,
+        fix="Choose outputs that lie apart, or run the other job for these pictures, too",
+    )
+
+
 class StorageError(StreetblurError):
     """The object store could not do what was asked, after bounded retries."""
 

@@ -219,13 +219,18 @@ def warn_of_unknown_settings(environment: Mapping[str, str]) -> None:
         log.warning("%s in the environment is no setting and does nothing%s", name, hint)
 
 
+def is_job_name(name: str) -> bool:
+    """Whether a job may be called so: the name makes one clean folder name of its own."""
+    return bool(_JOB_NAME.fullmatch(name)) and ".." not in name and name not in TAKEN_NAMES
+
+
 def check_job_name(name: str) -> None:
     """Refuse a job name that would not make one clean folder name.
 
     Raises:
         ConfigurationError: the name has other characters than letters, digits and ``._-``.
     """
-    if not _JOB_NAME.fullmatch(name) or ".." in name or name in TAKEN_NAMES:
+    if not is_job_name(name):
         raise ConfigurationError(
             "a job name has letters, digits, '.', '_' and '-' only, at most 100, and starts with a "
             f"letter or digit ({' and '.join(sorted(TAKEN_NAMES))} are taken)",

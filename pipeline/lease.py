@@ -87,11 +87,16 @@ def acquire(
             continue  # somebody else was first
         try:
             _refuse_if_overwritten(store, epoch, own)
-            accept()
         except BaseException:
             _withdraw(store, epoch, own)
             raise
-        return Lease(store, epoch, own, renewed_at=asked_at, clock=clock)
+        lease = Lease(store, epoch, own, renewed_at=asked_at, clock=clock)
+        try:
+            accept()
+        except BaseException:
+            lease.release()
+            raise
+        return lease
     raise LeaseError(
         "no lease could be taken: others were first each time, or something is in its place",
         where=f"{store.uri}/{lease_key(epoch)}",
@@ -222,7 +227,10 @@ class Lease:
             StorageError: the store does not answer.
         """
         self.check()
-        if followed(self._store, self.epoch):
+        current = read_record(self._store, self.epoch)
+        if current is None or current.holder != self._record.holder:
+            self._lose("its lease object was removed or overwritten")
+        elif followed(self._store, self.epoch):
             self._lose("another run has taken over")
         self.check()
 

@@ -36,6 +36,7 @@ from pipeline.ledger_records import (
     get_model,
     get_record,
     get_table,
+    revision_name,
 )
 from pipeline.manifest import LiveRow, create_once, from_parquet, to_parquet
 from pipeline.marks import highest_epoch_kept
@@ -109,7 +110,8 @@ class Ledger:
                 raise LedgerError(
                     f"this job already exists with another {name}: {getattr(record, name)}",
                     where=f"job {record.job}",
-                    fix="Choose another job name with --job; what was blurred stays blurred",
+                    fix="Choose another job name with --job; what was blurred stays blurred in "
+                    "sources with the same ETag",
                 )
         return record
 
@@ -124,10 +126,10 @@ class Ledger:
                 item.key for item in self.store.list("revisions/") if item.key.endswith(".json")
             )
             for number, name in enumerate(names):
-                if name != _revision_name(number):
+                if name != revision_name(number):
                     raise LedgerError(
                         "this revision is missing, though later ones are there",
-                        where=f"{self.store.uri}/{_revision_name(number)}",
+                        where=f"{self.store.uri}/{revision_name(number)}",
                         fix=RESTORE,
                     )
             self._revisions = [get_model(self.store, name, Revision, RESTORE) for name in names]
@@ -175,10 +177,12 @@ class Ledger:
         create_once(self.store, f"{revision.folder}/index.parquet", to_parquet(index))
         create_once(self.store, f"{revision.folder}/superseded.parquet", to_parquet(gone))
         fence()
-        name = _revision_name(revision.number)
+        name = revision_name(revision.number)
         if not self.store.create(name, revision.model_dump_json(indent=2).encode()):
             raise LedgerError(
-                "this revision has been written by another run", where=f"{self.store.uri}/{name}"
+                "this revision has been written by another run",
+                where=f"{self.store.uri}/{name}",
+                fix="Run again when the other run has ended",
             )
         self.refresh()
 
@@ -267,13 +271,24 @@ class Ledger:
         return {shard: refs[0] for shard, refs in self._commit_refs().items()}
 
     def _commit_refs(self) -> dict[int, list[CommitRef]]:
-        """Every commit by shard, the newest first."""
+        """Every commit by shard, the newest first.
+
+        Raises:
+            LedgerError: a revision that a commit names is missing.
+        """
         if self._history is None:
+            planned = len(self.revisions())
             found: defaultdict[int, list[CommitRef]] = defaultdict(list)
             for item in self.store.list("commits/"):
                 match = _COMMIT.fullmatch(item.key)
                 if match is not None:
                     shard, revision, attempt = map(int, match.groups())
+                    if revision >= planned:
+                        raise LedgerError(
+                            "this revision is missing, though commits name it",
+                            where=f"{self.store.uri}/{revision_name(revision)}",
+                            fix=RESTORE,
+                        )
                     found[shard].append(CommitRef(revision, attempt))
             for refs in found.values():
                 refs.sort(reverse=True)
@@ -414,7 +429,3 @@ _INDEX_SCHEMA = pa.schema(
 
 
 _SUPERSEDED_SCHEMA = pa.schema([("shard", pa.int32()), ("row", pa.int32())])
-
-
-def _revision_name(number: int) -> str:
-    return f"revisions/{number:04d}.json"

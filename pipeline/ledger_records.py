@@ -25,6 +25,11 @@ NEW_JOB = (
 )
 
 
+def revision_name(number: int) -> str:
+    """Where a revision stands in a job's folder."""
+    return f"revisions/{number:04d}.json"
+
+
 class MissingRecord(LedgerError):
     """A record that must be there is not."""
 

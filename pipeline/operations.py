@@ -30,6 +30,7 @@ from pipeline.preconditions import (
     last_policy,
     places,
     refuse_lost_records,
+    refuse_nested_output,
 )
 from pipeline.storage import NotFound
 from pipeline.verify import Verification
@@ -151,6 +152,7 @@ def show_preview(spec: JobSpec) -> None:
     record = ledger.job_for(source.uri, workspace.output.uri, moved_here=workspace.moved_here)
     with suppress(NotFound):
         refuse_lost_records(workspace, allow_unblur=spec.allow_unblur)
+    refuse_nested_output(spec)
     with suppress(NotFound):
         workspace.refuse_if_public(write=False)
     policy = load_policy(spec.policy) if spec.policy else last_policy(ledger)
@@ -201,6 +203,7 @@ def show_status(access: Access, as_json: bool) -> None:
 
     output = existing("OUTPUT", access.output, access.storage)
     probe = open_workspace(output, "any", workspace=access.workspace, settings=access.storage)
+    _warn_of_lost_records(probe)
     names = [find_job(probe.root, access.job)] if access.job else jobs_in(probe.root)
     if not names:
         find_job(probe.root, None)
@@ -218,6 +221,14 @@ def show_status(access: Access, as_json: bool) -> None:
             text = _counts(value) if isinstance(value, dict) else str(value)
             table.add_row(name, escape(text))
         out.print(table)
+
+
+def _warn_of_lost_records(workspace: Workspace) -> None:
+    """Say that records may be those of an earlier time."""
+    try:
+        refuse_lost_records(workspace, allow_unblur=False)
+    except ConfigurationError as error:
+        log.warning("what follows may be out of date: %s", error)
 
 
 def verify_job(access: Access, as_json: bool, *, allow_empty: bool) -> int:
@@ -256,6 +267,7 @@ def explain(access: Access, key: str, as_json: bool) -> int:
     from pipeline.status import find_outcome
 
     workspace = workspace_of(access)
+    _warn_of_lost_records(workspace)
     known, outcome = find_outcome(workspace.ledger, key)
     if not known:
         raise ConfigurationError(

@@ -18,6 +18,7 @@ from pipeline.images import ImageLimits
 from pipeline.job import JobRecord, JobSpec, Revision
 from pipeline.lease import Lease, acquire
 from pipeline.ledger import Ledger
+from pipeline.marks import newest_marks
 from pipeline.observer import Everyone, Observer
 from pipeline.override_check import (
     OverrideCheck,
@@ -33,6 +34,7 @@ from pipeline.preconditions import (
     last_policy,
     places,
     refuse_lost_records,
+    refuse_nested_output,
 )
 from pipeline.result import RunResult, exit_code
 from pipeline.secret import NoiseSecret, fresh_secret, install_secret
@@ -72,11 +74,12 @@ class Runner:
     _unlisted: list[str] = field(default_factory=list, init=False)
 
     def plan_only(self) -> tuple[Workspace, Revision]:
-        """List the input and write what is new; no image is touched.
+        """List the input and write what is new; no image is touched, and nothing forgotten.
 
         Raises:
             StreetblurError: as ``run``.
         """
+        self.spec = self.spec.model_copy(update={"allow_unblur": False})
         source, workspace = self._open()
         with self._lease(workspace) as lease:
             return workspace, self._plan(source, workspace, lease)
@@ -94,7 +97,8 @@ class Runner:
             revision = self._plan(source, workspace, lease)
             secret = configured or _fresh_secret()
             config = self._stage_config(source, workspace, revision, lease, secret)
-            workspace.tell(lease)
+            refuse_lost_records(workspace, allow_unblur=self.spec.allow_unblur)
+            workspace.tell(lease, revision, forget=self.spec.allow_unblur)
             start = time.monotonic()
             processed = self._work(workspace, revision, config, lease)
             seconds = time.monotonic() - start
@@ -114,6 +118,7 @@ class Runner:
         self._refuse_unknown_shard(workspace)
         with suppress(NotFound):  # where there is no output, nobody published anything
             refuse_lost_records(workspace, allow_unblur=spec.allow_unblur)
+        refuse_nested_output(spec)
         workspace.output.ensure_root(mode=0o755)
         workspace.ledger.store.ensure_root()
         workspace.refuse_if_public()
@@ -134,7 +139,8 @@ class Runner:
             )
 
     def _lease(self, workspace: Workspace) -> Lease:
-        earlier = workspace.ledger.highest_epoch()
+        told = newest_marks(workspace.output).values()
+        earlier = max([workspace.ledger.highest_epoch(), *(mark.epoch for mark in told)])
         workspace.ledger.refresh()
         return acquire(
             workspace.output,
@@ -216,7 +222,8 @@ class Runner:
         """Do what is due; returns how many images that were."""
         ledger = workspace.ledger
         choice = self.choice
-        if ledger.commits() or len(ledger.revisions()) > 1 or revision.inherits:
+        begun = ledger.commits() or len(ledger.revisions()) > 1 or revision.inherits
+        if begun or workspace.holds_anything():
             self._observer.phase("reconcile")
             found = verify(workspace)
             damaged = found.damaged if choice.which == "due" else choice.damaged

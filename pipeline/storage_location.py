@@ -130,6 +130,16 @@ def check_records_apart(output_uri: str, workspace_uri: str | None) -> None:
         )
 
 
+def places_above(uri: str) -> list[str]:
+    """Addresses of the folders or prefixes that contain a place, innermost first."""
+    place = parse_location(uri)
+    if isinstance(place, Path):
+        return [str(folder) for folder in Path(os.path.realpath(place)).parents]
+    parts = place.prefix.split("/") if place.prefix else []
+    above = ["/".join(parts[:n]) for n in range(len(parts) - 1, -1, -1)]
+    return [f"s3://{place.bucket}/{prefix}".rstrip("/") for prefix in above]
+
+
 def _any_chain(uri: str) -> list[object]:
     """Identities of a place and of all that contain it, innermost first."""
     place = parse_location(uri)

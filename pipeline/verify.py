@@ -7,13 +7,14 @@ import logging
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
-from pipeline.errors import LedgerError
+from pipeline.errors import LedgerError, nested_outputs
 from pipeline.findings import SAMPLE as SAMPLE
 from pipeline.findings import Finding as Finding
 from pipeline.findings import RowSet as RowSet
 from pipeline.findings import Verification as Verification
 from pipeline.identity import is_valid, row_identity
 from pipeline.job import Revision
+from pipeline.lease_record import LEASE_FOLDER
 from pipeline.ledger import Ledger, OutcomeRow, tally
 from pipeline.ledger_records import NEW_JOB
 from pipeline.manifest import Row, sorted_rows
@@ -82,10 +83,17 @@ def verify(workspace: Workspace) -> Verification:
 
 
 def _objects(workspace: Workspace, report: ListingReport) -> Iterator[Row]:
-    """Every object of the output in key order, once; records of jobs left aside."""
+    """Every object of the output in key order, once; records of jobs left aside.
+
+    Raises:
+        ConfigurationError: another output lies within this one.
+    """
     listing = workspace.output.list(exclude=workspace.record_prefixes(), report=report)
     last: str | None = None
     for row in sorted_rows(Row(item.key, item.etag, item.size) for item in listing):
+        if f"/{LEASE_FOLDER}" in row.key:
+            inner = row.key.partition(f"/{LEASE_FOLDER}")[0]
+            raise nested_outputs(f"{workspace.output.uri}/{inner}", workspace.output.uri)
         if row.key != last:
             yield row
         last = row.key

@@ -156,7 +156,7 @@ class WaveLoop:
             list(rows.values()),
             rules=self._rules_of(rows.values()),
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            fence=self.lease.check,
+            fence=self.lease.confirm,
         )
         self.observer.committed(commit)
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from pipeline.errors import ConfigurationError, LedgerError
-from pipeline.job import TAKEN_NAMES, WORKSPACE_FOLDER, check_job_name
+from pipeline.job import WORKSPACE_FOLDER, Revision, check_job_name, is_job_name
 from pipeline.lease import Lease
 from pipeline.ledger import Ledger
-from pipeline.ledger_records import RESTORE
-from pipeline.marks import Mark, keep, missing_marks, new_mark, newest_marks, tell
+from pipeline.marks import Mark, keep, let_go, missing_marks, new_mark, newest_marks, tell
 from pipeline.storage import ObjectStore, StorageSettings, open_store
 from pipeline.storage_location import parse_location
 
@@ -47,20 +46,22 @@ class Workspace:
         """Whether the records lie in the output, and so move with it."""
         return "://" not in self.place
 
-    def tell(self, lease: Lease) -> None:
+    def tell(self, lease: Lease, revision: Revision, *, forget: bool) -> None:
         """Leave this run's mark, in the records and then in the output, before it publishes.
 
-        Marks of other runs that are missing here are let go of: who comes so far without them was
-        told that it may.
+        Args:
+            lease: of this run.
+            revision: under which it runs.
+            forget: let go of the marks of other runs that are missing here.
 
         Raises:
             LeaseError: the lease is lost.
             StorageError: the mark cannot be left.
         """
-        for lost in self.missing_marks():
-            keep(self.root, lost, "A run with --allow-unblur let go of what this run blurred.")
-        mark = new_mark(lease.epoch, self.job)
-        keep(self.root, mark, "A run over the output kept its records here.")
+        for lost in self.missing_marks() if forget else ():
+            let_go(self.root, lost)
+        mark = new_mark(lease.epoch, revision.number, self.job)
+        keep(self.root, mark)
         tell(self.output, mark, self.place)
         lease.confirm()
 
@@ -88,7 +89,7 @@ class Workspace:
                 raise LedgerError(
                     "a job over this output has lost its record",
                     where=f"{self.root.uri}/{name}/job.json",
-                    fix=RESTORE,
+                    fix=f"Run job {name} once more, which writes it again, or restore the file",
                 )
         for name in present:
             if name == self.job:
@@ -112,6 +113,11 @@ class Workspace:
             inside = f"{self.place}/"
             prefixes.append(unquote(inside) if self.output.uri.startswith("file:") else inside)
         return prefixes
+
+    def holds_anything(self) -> bool:
+        """Whether the output holds anything besides records."""
+        listing = self.output.list(exclude=self.record_prefixes())
+        return next(iter(listing), None) is not None
 
     def sibling(self, job: str) -> Ledger:
         """The ledger of another job in the same workspace."""
@@ -167,7 +173,7 @@ def jobs_in(root: ObjectStore) -> list[str]:
     names = []
     for folder in root.list_dirs(""):
         name = folder.strip("/")
-        if name not in TAKEN_NAMES and root.head(f"{name}/job.json") is not None:
+        if is_job_name(name) and root.head(f"{name}/job.json") is not None:
             names.append(name)
     return sorted(names)
 

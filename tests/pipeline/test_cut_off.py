@@ -9,11 +9,14 @@ from pipeline.cut_off import Suspicion, unrecorded, unrecorded_elsewhere
 from pipeline.errors import ConfigurationError
 from pipeline.identity import row_identity
 from pipeline.images import ImageLimits
+from pipeline.job import load_spec
+from pipeline.ledger import Ledger
 from pipeline.policy import load_policy
 from pipeline.records import NamedBox, kept_boxes
+from pipeline.runner import Runner
 from pipeline.stages.build import StageConfig, packaged_detector
 from pipeline.status import find_outcome
-from pipeline.storage import StorageSettings
+from pipeline.storage import StorageSettings, open_store
 from tests.integration.jobs import (
     OTHER_MODELS,
     CutAtOnce,
@@ -147,6 +150,28 @@ def test_what_other_models_hid_cannot_be_told_and_stops_the_run(source, output, 
     run_stubbed(source, output)  # finished first, as the error says
     result, _ = run_stubbed(source, output, job=job, models=OTHER_MODELS, detector="blind")
     assert set(map(tuple, boxes(result).values())) == {tuple(CENTRE)}
+
+
+@pytest.mark.parametrize("job", ["test", "another"])
+def test_a_revision_that_nobody_ran_under_lets_no_other_models_in(source, output, job):
+    """A run that lost its lease while it wrote its revision makes it valid late."""
+    hidden = cut_off(source, output)
+    ledger = Ledger(open_store(str(output / "_streetblur" / "test"), settings=StorageSettings()))
+    late = ledger.current().model_copy(update={"number": 1, "models": OTHER_MODELS})
+    late = late.model_copy(update={"shard_first": 1, "shard_count": 0, "epoch": 99})
+    ledger.write_revision(late, [], [], fence=lambda: None)
+    with pytest.raises(ConfigurationError, match="other models was cut off"):
+        run_stubbed(source, output, job=job, models=OTHER_MODELS, detector="blind")
+    assert files(output) == hidden
+
+
+def test_a_plan_forgets_nothing_whatever_is_said(source, output):
+    hidden = cut_off(source, output)
+    flags = {"engine": "local", "job": "test", "allow_unblur": True}
+    spec = load_spec(None, input=str(source), output=str(output), **flags)
+    with pytest.raises(ConfigurationError, match="other models was cut off"):
+        Runner(spec, [], lambda versions: dict(OTHER_MODELS)).plan_only()
+    assert files(output) == hidden
 
 
 def test_other_models_are_welcome_when_the_killed_run_published_nothing(source, output):

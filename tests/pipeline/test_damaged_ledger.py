@@ -178,7 +178,7 @@ def test_what_the_error_says_about_an_index_helps(source, output, tmp_path):
     shutil.move(output / "_streetblur" / "test", tmp_path / "moved-away")
     with pytest.raises(ConfigurationError, match="missing here") as caught:
         run_stubbed(source, output, job="another")
-    stand_in = Path(re.search(r"an empty file file://(\S+\.txt)", caught.value.fix)[1])
+    stand_in = Path(re.search(r"an empty file (\S+\.txt)", caught.value.fix)[1])
     stand_in.parent.mkdir(parents=True)
     stand_in.touch()
     result, _ = run_stubbed(source, output, job="another")

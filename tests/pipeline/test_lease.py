@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from itertools import count
 from multiprocessing.queues import Queue
@@ -397,7 +398,9 @@ def test_a_silent_holder_sees_a_run_that_passed_over_epochs(store: ObjectStore) 
     slow = acquire(store, "slow", ttl_s=LONG_S)
     guard = slow.guard(max_age_s=0)
     guard.check()
-    hold(store, foreign(released=True))  # as if it were taken for dead
+    own = read_record(store, 1)
+    assert own is not None
+    hold(store, own.model_copy(update={"released": True}))  # as if it were taken for dead
     acquire(store, "next", min_epoch=12)
     with pytest.raises(LeaseError, match="taken over"):
         slow.confirm()
@@ -428,6 +431,18 @@ def test_what_is_no_lease_object_does_not_hold_up_for_ever(
     with pytest.raises(LeaseError, match=re.escape(lease_key(2))) as caught:
         acquire(store, "job", clock=clock, pause=clock.pause)
     assert "take it away" in caught.value.fix
+
+
+def test_a_holder_sees_that_its_epoch_was_taken_anew(store: ObjectStore, tmp_path: Path) -> None:
+    first = acquire(store, "first", ttl_s=LONG_S)
+    (tmp_path / "output" / lease_key(1)).unlink()
+    with acquire(store, "second", ttl_s=LONG_S), pytest.raises(LeaseError, match="removed"):
+        first.confirm()
+
+
+def test_who_is_asked_for_long_keeps_the_lease_meanwhile(store: ObjectStore) -> None:
+    with acquire(store, "job", ttl_s=0.3, accept=lambda: time.sleep(1)) as lease:
+        lease.check()
 
 
 def test_filling_epochs_does_not_use_up_the_time_to_live(store: ObjectStore) -> None:

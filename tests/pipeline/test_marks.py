@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import pipeline.workspace
@@ -17,13 +20,15 @@ from pipeline.lease import Lease, acquire
 from pipeline.lease_record import lease_key
 from pipeline.ledger import Ledger
 from pipeline.marks import newest_marks
-from pipeline.operations import verify_job
+from pipeline.operations import explain, show_status, verify_job
 from pipeline.result import Exit
+from pipeline.status import job_status
 from pipeline.storage import StorageSettings, open_store
 from pipeline.waves import WaveLoop
 from pipeline.workspace import Workspace
-from tests.integration.jobs import files, run_stubbed
+from tests.integration.jobs import files, pictures, run_stubbed
 from tests.pipeline.test_workspace import BOX, blurred_once, boxes
+from tests.servers import SeaweedServer
 
 pytestmark = pytest.mark.usefixtures("secret")
 
@@ -63,7 +68,7 @@ def test_a_job_folder_that_is_gone_is_missed_until_it_is_let_go_of(
     shutil.rmtree(records(output))
     fix = refused(source, output, "are missing here", job=job)
     (mark,) = newest_marks(open_store(str(output), settings=StorageSettings())).values()
-    assert f"{output.as_uri()}/_streetblur/{mark.kept} lets go" in fix
+    assert f"an empty file {output}/_streetblur/{mark.kept} lets go" in fix
     stand_in = output / "_streetblur" / mark.kept
     stand_in.parent.mkdir(parents=True)
     stand_in.touch()
@@ -153,9 +158,9 @@ def test_nobody_publishes_before_both_marks_are_there(
 def test_who_is_followed_while_it_tells_publishes_nothing(
     source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def followed(self: Workspace, lease: Lease) -> None:
+    def followed(self: Workspace, lease: Lease, *arguments: Any, **options: Any) -> None:
         self.output.put(lease_key(lease.epoch + 1), b"{}")
-        tell(self, lease)
+        tell(self, lease, *arguments, **options)
 
     tell = Workspace.tell
     monkeypatch.setattr(Workspace, "tell", followed)
@@ -266,3 +271,171 @@ def test_a_refused_run_leaves_nothing_behind(source: Path, output: Path, tmp_pat
     assert sorted(path for path in output.rglob("*") if "/lease" not in str(path)) == before
     result, _ = run_stubbed(source, output, **BLIND)
     assert (result.exit_code, boxes(result)) == (Exit.COMPLETE, [BOX])
+
+
+def test_epochs_are_counted_on_when_leases_are_lost(source: Path, output: Path) -> None:
+    """Unchanged runs leave nothing but marks; other jobs' marks count, too."""
+    for _ in range(3):
+        run_stubbed(source, output, **BLIND)
+    for job in ("test", "other"):
+        for lease in (output / "_streetblur/lease").glob("*.json"):
+            lease.unlink()
+        run_stubbed(source, output, job=job, **BLIND)
+    store = open_store(str(output), settings=StorageSettings())
+    assert {job: mark.epoch for job, mark in newest_marks(store).items()} == {"test": 4, "other": 5}
+    shutil.rmtree(output / "_streetblur/lease")
+    ledger = Ledger(store.sub("_streetblur/test"))
+    assert ledger.highest_epoch() == 4
+
+
+def test_a_workspace_that_was_let_go_of_stays_so_when_leases_are_lost(
+    source: Path, output: Path, tmp_path: Path
+) -> None:
+    one, two = ({"workspace": str(tmp_path / name)} for name in ("one", "two"))
+    for _ in range(2):
+        run_stubbed(source, output, **BLIND, **one)
+    for lease in (output / "_streetblur/lease").glob("*.json"):
+        lease.unlink()
+    blurred_once(source, output, allow_unblur=True, **two)
+    refused(source, output, "elsewhere", **one)
+    result, _ = run_stubbed(source, output, **BLIND, **two)
+    assert boxes(result) == [BOX]
+
+
+@pytest.mark.parametrize("lost", ["newest", "all"])
+@pytest.mark.parametrize("job", ["test", "next"])
+def test_a_mark_without_its_revision_proves_nothing(
+    source: Path, output: Path, lost: str, job: str
+) -> None:
+    run_stubbed(source, output, **BLIND)
+    blurred_once(source, output)
+    for number in (1,) if lost == "newest" else (0, 1):
+        (records(output) / f"revisions/{number:04d}.json").unlink()
+    shutil.copy(source / "d0" / "0000.jpg", source / "d0" / "0.jpg")
+    refused(source, output, "incomplete or too old", job=job)
+
+
+def test_a_lost_revision_that_commits_name_is_missed_by_every_command(
+    source: Path, output: Path
+) -> None:
+    run_stubbed(source, output, **BLIND)
+    blurred_once(source, output)
+    (records(output) / "revisions/0001.json").unlink()
+    ledger = Ledger(open_store(str(records(output)), settings=StorageSettings()))
+    with pytest.raises(LedgerError, match="missing, though commits name it"):
+        job_status(ledger, "test")
+
+
+def test_outcomes_of_other_pictures_are_not_taken_for_those_of_a_shard(
+    source: Path, output: Path, tmp_path: Path
+) -> None:
+    """As when the records of another output were laid over these."""
+    run_stubbed(source, output, **BLIND)
+    pictures(tmp_path / "other", 9, seed=5)
+    run_stubbed(tmp_path / "other", tmp_path / "out2", **BLIND)
+    for name in ("commits", "outcomes"):
+        shutil.rmtree(records(output) / name)
+        shutil.copytree(records(tmp_path / "out2") / name, records(output) / name)
+    with pytest.raises(LedgerError, match="other pictures than its manifest"):
+        run_stubbed(source, output, **BLIND)
+
+
+def test_only_who_was_told_to_lets_go(
+    source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records that vanish while a run plans are missed before it publishes."""
+    blurred_once(source, output)
+    tell = Workspace.missing_marks
+    looks: list[int] = []
+
+    def vanish(self: Workspace) -> Any:
+        looks.append(len(looks))
+        if len(looks) == 3:
+            shutil.rmtree(records(output))
+        return tell(self)
+
+    monkeypatch.setattr(Workspace, "missing_marks", vanish)
+    refused(source, output, "missing here", job="next")
+    assert len(looks) == 3
+
+
+def test_lost_records_of_several_jobs_are_named_at_once(source: Path, output: Path) -> None:
+    for job in ("a", "b", "c"):
+        run_stubbed(source, output, job=job, **BLIND)
+    for job in ("a", "b"):
+        shutil.rmtree(records(output, job))
+    fix = refused(source, output, r"\(and those of 1 more jobs\)")
+    for stand_in in re.findall(r"/\S+\.txt", fix):
+        Path(stand_in).parent.mkdir(parents=True)
+        Path(stand_in).touch()
+    assert run_stubbed(source, output, **BLIND)[0].exit_code is Exit.COMPLETE
+
+
+def test_status_warns_of_old_records(
+    source: Path, output: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_stubbed(source, output, **BLIND)
+    shutil.copytree(records(output), tmp_path / "copy")
+    blurred_once(source, output)
+    show_status(Access(output=str(output)), as_json=True)
+    explain(Access(output=str(output)), "d0/0000.jpg", as_json=True)
+    assert "out of date" not in caplog.text
+    shutil.rmtree(records(output))
+    shutil.copytree(tmp_path / "copy", records(output))
+    show_status(Access(output=str(output)), as_json=True)
+    explain(Access(output=str(output)), "d0/0000.jpg", as_json=True)
+    assert caplog.text.count("out of date") == 2
+
+
+@pytest.mark.parametrize("first", ["outer", "inner"])
+def test_outputs_do_not_lie_in_one_another(source: Path, output: Path, first: str) -> None:
+    def inner() -> None:
+        run_stubbed(source / "d0", output / "d0", **BLIND)
+
+    def outer() -> None:
+        run_stubbed(source, output, **BLIND)
+
+    one, other = (outer, inner) if first == "outer" else (inner, outer)
+    one()
+    before = {key: data for key, data in files(output).items() if key.endswith(".jpg")}
+    with pytest.raises(ConfigurationError, match="neither knows what the other blurred"):
+        other()
+    after = {key: data for key, data in files(output).items() if key.endswith(".jpg")}
+    assert before == after
+
+
+def test_outputs_in_one_bucket_do_not_lie_in_one_another(
+    source: Path, s3_bucket: str, s3_server: SeaweedServer
+) -> None:
+    flags: dict[str, Any] = {**BLIND, "storage": {"endpoint_url": s3_server.endpoint_url}}
+    run_stubbed(source, f"s3://{s3_bucket}/a", **flags)
+    run_stubbed(source, f"s3://{s3_bucket}/b/c", **flags)
+    for output in ("a/d0", "b"):
+        with pytest.raises(ConfigurationError, match="neither knows what the other blurred"):
+            run_stubbed(source, f"s3://{s3_bucket}/{output}", **flags)
+
+
+def test_verify_counts_what_was_planned(source: Path, output: Path) -> None:
+    """A row too few or too many: a record of replaced rows that is another one's."""
+    run_stubbed(source, output, **BLIND)
+    (source / "d1" / "0001.jpg").unlink()
+    run_stubbed(source, output, **BLIND)
+    access = Access(output=str(output))
+    (gone,) = (records(output) / "manifest").glob("0001-*/superseded.parquet")
+    schema = pq.read_schema(gone)
+    for pairs in ([], [{"shard": 0, "row": 0}, {"shard": 0, "row": 1}]):
+        pq.write_table(pa.Table.from_pylist(pairs, schema=schema), gone)
+        with pytest.raises(LedgerError, match="but 5 were planned"):
+            verify_job(access, as_json=False, allow_empty=True)
+
+
+def test_a_damaged_record_of_a_job_that_left_no_mark_is_no_other_output(
+    source: Path, output: Path, tmp_path: Path
+) -> None:
+    """It may be over this output: nobody can tell, so nobody passes it over."""
+    kept = {"workspace": str(tmp_path / "records")}
+    run_stubbed(source, output, job="a", **BLIND, **kept)
+    shutil.rmtree(output / "_streetblur/lease/told")
+    (tmp_path / "records/a/job.json").write_text("{")
+    with pytest.raises(LedgerError, match=r"job\.json"):
+        run_stubbed(source, output, job="b", **BLIND, **kept)

@@ -314,11 +314,11 @@ def test_who_waits_for_a_run_with_other_records_is_refused_when_it_ends(
     second = threading.Thread(target=try_it)
     tell = Workspace.tell
 
-    def tell_late(self: Workspace, lease: Lease) -> None:
+    def tell_late(self: Workspace, lease: Lease, *arguments: Any, **options: Any) -> None:
         if second.ident is None:
             second.start()
             time.sleep(0.5)  # it has read the lease by now, and waits
-        tell(self, lease)
+        tell(self, lease, *arguments, **options)
 
     monkeypatch.setattr(Workspace, "tell", tell_late)
     run_stubbed(source, output, workspace=str(workspace), lease_ttl_s=60)
@@ -342,7 +342,8 @@ def test_an_old_copy_of_the_records_is_refused(source: Path, output: Path, works
 def test_a_plan_elsewhere_decides_nothing(source: Path, output: Path, workspace: Path) -> None:
     blurred_once(source, output)
     elsewhere = spec(source, output, workspace=str(workspace), allow_unblur=True)
-    Runner(elsewhere, [], lambda versions: dict(MODELS)).plan_only()
+    with pytest.raises(ConfigurationError, match=ELSEWHERE):
+        Runner(elsewhere, [], lambda versions: dict(MODELS)).plan_only()
     with pytest.raises(ConfigurationError, match=ELSEWHERE):
         run_stubbed(source, output, detector="blind", workspace=str(workspace))
     result, _ = run_stubbed(source, output, detector="blind", allow_empty=True)
