@@ -25,13 +25,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.commit import Commit, CommitRef
+from pipeline.commit import Commit, CommitLog, CommitRef
 from pipeline.errors import LedgerError
 from pipeline.job import JobRecord, Revision, ShardEntry
 from pipeline.ledger_records import (
     NEW_JOB,
     RESTORE,
-    RUN_AGAIN,
     MissingRecord,
     get_model,
     get_record,
@@ -40,7 +39,6 @@ from pipeline.ledger_records import (
 )
 from pipeline.manifest import LiveRow, create_once, from_parquet, to_parquet
 from pipeline.marks import highest_epoch_kept
-from pipeline.records import outcomes_table
 from pipeline.storage import ObjectStore
 from pipeline.tally import OutcomeRow as OutcomeRow
 from pipeline.tally import Tally as Tally
@@ -49,7 +47,6 @@ from pipeline.tally import tally as tally
 log = logging.getLogger(__name__)
 
 _MANIFEST = re.compile(r"manifest/\d{4,}-(\d{8,})/")
-_COMMIT = re.compile(r"commits/(\d{6,})/(\d{4,})-(\d{8,})\.json")
 
 
 class Ledger:
@@ -60,12 +57,13 @@ class Ledger:
         self._revisions: list[Revision] | None = None
         self._superseded: dict[int, set[int]] | None = None
         self._entries: dict[int, list[ShardEntry]] = {}
-        self._history: dict[int, list[CommitRef]] | None = None
+        self._log = CommitLog(store)
         self._warned: set[str] = set()
 
     def refresh(self) -> None:
         """Forget what was read; other runs may have added to the workspace."""
-        self._revisions = self._superseded = self._history = None
+        self._revisions = self._superseded = None
+        self._log.refresh()
 
     def job(self) -> JobRecord | None:
         """The job's record, or None when the workspace is empty."""
@@ -276,30 +274,22 @@ class Ledger:
         Raises:
             LedgerError: a revision that a commit names is missing.
         """
-        if self._history is None:
-            planned = len(self.revisions())
-            found: defaultdict[int, list[CommitRef]] = defaultdict(list)
-            for item in self.store.list("commits/"):
-                match = _COMMIT.fullmatch(item.key)
-                if match is not None:
-                    shard, revision, attempt = map(int, match.groups())
-                    if revision >= planned:
-                        raise LedgerError(
-                            "this revision is missing, though commits name it",
-                            where=f"{self.store.uri}/{revision_name(revision)}",
-                            fix=RESTORE,
-                        )
-                    found[shard].append(CommitRef(revision, attempt))
-            for refs in found.values():
-                refs.sort(reverse=True)
-            self._history = dict(found)
-        return self._history
+        found = self._log.refs()
+        planned = len(self.revisions())
+        for ref in (refs[0] for refs in found.values()):
+            if ref.revision >= planned:
+                raise LedgerError(
+                    "this revision is missing, though commits name it",
+                    where=f"{self.store.uri}/{revision_name(ref.revision)}",
+                    fix=RESTORE,
+                )
+        return found
 
     def commit(self, shard: int) -> Commit | None:
         """The commit in force for ``shard``; None, with a warning, if its record is damaged."""
         refs = self._commit_refs().get(shard, [])
         try:
-            return self._commit(shard, refs[0]) if refs else None
+            return self._log.read(shard, refs[0]) if refs else None
         except LedgerError as error:
             self._warn(error, shard)
             return None
@@ -314,7 +304,7 @@ class Ledger:
         hidden = self.superseded(shard)
         for age, ref in enumerate(self._commit_refs().get(shard, [])):
             try:
-                rows = self._committed(shard, ref, columns)
+                rows = self._log.rows(shard, ref, columns)
             except LedgerError as error:
                 self._warn(error, shard)
                 continue
@@ -327,45 +317,10 @@ class Ledger:
         """Outcome rows of every sound commit of ``shard``, replaced rows too, the newest first."""
         for age, ref in enumerate(self._commit_refs().get(shard, [])):
             try:
-                yield from self._committed(shard, ref, columns)
+                yield from self._log.rows(shard, ref, columns)
             except LedgerError as error:
                 if not age:  # of an older one, all that counts stands in the newest
                     self._warn(error, shard)
-
-    def _commit(self, shard: int, ref: CommitRef) -> Commit:
-        """Read one commit.
-
-        Raises:
-            LedgerError: it is damaged or missing.
-        """
-        name = f"commits/{shard:06d}/{ref.name}.json"
-        where = f"{self.store.uri}/{name}"
-        commit = get_model(self.store, name, Commit, RUN_AGAIN)
-        if (commit.shard, commit.revision, commit.attempt) != (shard, *ref):
-            raise LedgerError("this is the commit of something else", where=where, fix=RUN_AGAIN)
-        return commit
-
-    def _committed(
-        self, shard: int, ref: CommitRef, columns: Sequence[str] | None
-    ) -> list[dict[str, Any]]:
-        """All outcome rows of one commit.
-
-        Raises:
-            LedgerError: the commit or its outcomes are damaged or missing.
-        """
-        commit = self._commit(shard, ref)
-        data = get_record(self.store, commit.outcomes, RUN_AGAIN)
-        if hashlib.sha256(data).hexdigest() != commit.outcomes_sha256:
-            raise LedgerError(
-                "the outcomes are not those that were committed",
-                where=f"{self.store.uri}/{commit.outcomes}",
-                fix=RUN_AGAIN,
-            )
-        table = from_parquet(data)
-        if columns is not None:
-            table = table.select([*dict.fromkeys([*columns, "row"])])
-        rows: list[dict[str, Any]] = table.to_pylist()
-        return rows
 
     def _warn(self, error: LedgerError, shard: int) -> None:
         if error.where not in self._warned:
@@ -382,38 +337,8 @@ class Ledger:
         finished_at: str,
         fence: Callable[[], None],
     ) -> Commit:
-        """Commit a shard: outcomes first, then the commit by conditional create.
-
-        Args:
-            shard: its number.
-            ref: revision and attempt (the lease epoch, so that a late writer never wins).
-            rows: one outcome row for each live row.
-            rules: digest of the revision's rules.
-            finished_at: UTC time.
-            fence: raises when the lease is lost; called last before the commit.
-
-        Raises:
-            LedgerError: the same attempt committed something else.
-        """
-        name = f"commits/{shard:06d}/{ref.name}.json"
-        data = to_parquet(outcomes_table(rows))
-        commit = Commit(
-            shard=shard,
-            revision=ref.revision,
-            attempt=ref.attempt,
-            rules=rules,
-            outcomes=f"outcomes/{shard:06d}/{ref.name}.parquet",
-            outcomes_sha256=hashlib.sha256(data).hexdigest(),
-            tally=tally(rows),
-            finished_at=finished_at,
-        )
-        self.store.put(commit.outcomes, data)
-        fence()
-        if not self.store.create(name, commit.model_dump_json(indent=2).encode()):
-            raise LedgerError("this commit exists already", where=f"{self.store.uri}/{name}")
-        if self._history is not None:
-            self._history[shard] = sorted([ref, *self._history.get(shard, [])], reverse=True)
-        return commit
+        """Commit a shard, see ``CommitLog.write``."""
+        return self._log.write(shard, ref, rows, rules=rules, finished_at=finished_at, fence=fence)
 
 
 _INDEX_SCHEMA = pa.schema(
