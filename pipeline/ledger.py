@@ -50,20 +50,25 @@ _MANIFEST = re.compile(r"manifest/\d{4,}-(\d{8,})/")
 
 
 class Ledger:
-    """Reads and writes one job's workspace; needs neither Ray nor any model."""
+    """Reads and writes one job's workspace; needs neither Ray nor any model.
+
+    Attributes:
+        store: the job's folder.
+        commit_log: its commits.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
         self._revisions: list[Revision] | None = None
         self._superseded: dict[int, set[int]] | None = None
         self._entries: dict[int, list[ShardEntry]] = {}
-        self._log = CommitLog(store)
+        self.commit_log = CommitLog(store)
         self._warned: set[str] = set()
 
     def refresh(self) -> None:
         """Forget what was read; other runs may have added to the workspace."""
         self._revisions = self._superseded = None
-        self._log.refresh()
+        self.commit_log.refresh()
 
     def job(self) -> JobRecord | None:
         """The job's record, or None when the workspace is empty."""
@@ -274,7 +279,7 @@ class Ledger:
         Raises:
             LedgerError: a revision that a commit names is missing.
         """
-        found = self._log.refs()
+        found = self.commit_log.refs()
         planned = len(self.revisions())
         for ref in (refs[0] for refs in found.values()):
             if ref.revision >= planned:
@@ -289,7 +294,7 @@ class Ledger:
         """The commit in force for ``shard``; None, with a warning, if its record is damaged."""
         refs = self._commit_refs().get(shard, [])
         try:
-            return self._log.read(shard, refs[0]) if refs else None
+            return self.commit_log.read(shard, refs[0]) if refs else None
         except LedgerError as error:
             self._warn(error, shard)
             return None
@@ -304,7 +309,7 @@ class Ledger:
         hidden = self.superseded(shard)
         for age, ref in enumerate(self._commit_refs().get(shard, [])):
             try:
-                rows = self._log.rows(shard, ref, columns)
+                rows = self.commit_log.rows(shard, ref, columns)
             except LedgerError as error:
                 self._warn(error, shard)
                 continue
@@ -317,7 +322,7 @@ class Ledger:
         """Outcome rows of every sound commit of ``shard``, replaced rows too, the newest first."""
         for age, ref in enumerate(self._commit_refs().get(shard, [])):
             try:
-                yield from self._log.rows(shard, ref, columns)
+                yield from self.commit_log.rows(shard, ref, columns)
             except LedgerError as error:
                 if not age:  # of an older one, all that counts stands in the newest
                     self._warn(error, shard)
@@ -326,19 +331,6 @@ class Ledger:
         if error.where not in self._warned:
             self._warned.add(error.where)
             log.warning("%s: %s; shard %d is due again", error.where, error.what, shard)
-
-    def write_commit(
-        self,
-        shard: int,
-        ref: CommitRef,
-        rows: Sequence[OutcomeRow],
-        *,
-        rules: str,
-        finished_at: str,
-        fence: Callable[[], None],
-    ) -> Commit:
-        """Commit a shard, see ``CommitLog.write``."""
-        return self._log.write(shard, ref, rows, rules=rules, finished_at=finished_at, fence=fence)
 
 
 _INDEX_SCHEMA = pa.schema(

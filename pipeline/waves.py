@@ -150,7 +150,7 @@ class WaveLoop:
                 where=ledger.store.uri,
                 fix="Run the job again: the shard is done anew",
             )
-        commit = ledger.write_commit(
+        commit = ledger.commit_log.write(
             shard,
             CommitRef(self.revision.number, self.lease.epoch),
             list(rows.values()),

@@ -49,7 +49,7 @@ def revision() -> Revision:
 
 
 def commit(ledger: Ledger, fence: object) -> Commit:
-    return ledger.write_commit(
+    return ledger.commit_log.write(
         0,
         CommitRef(0, 1),
         ROWS,
