@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import LedgerError
-from pipeline.ledger_records import RUN_AGAIN, get_model, get_record
-from pipeline.manifest import from_parquet, to_parquet
+from pipeline.ledger_records import RUN_AGAIN, get_hashed, get_model
+from pipeline.manifest import to_parquet
 from pipeline.records import outcomes_table
 from pipeline.storage import ObjectStore
 from pipeline.tally import OutcomeRow, Tally, tally
@@ -93,14 +93,10 @@ class CommitLog:
             LedgerError: the commit or its outcomes are damaged or missing.
         """
         commit = self.read(shard, ref)
-        data = get_record(self._store, commit.outcomes, RUN_AGAIN)
-        if hashlib.sha256(data).hexdigest() != commit.outcomes_sha256:
-            raise LedgerError(
-                "the outcomes are not those that were committed",
-                where=f"{self._store.uri}/{commit.outcomes}",
-                fix=RUN_AGAIN,
-            )
-        table = from_parquet(data)
+        what = "the outcomes are not those that were committed"
+        table = get_hashed(
+            self._store, commit.outcomes, commit.outcomes_sha256, what=what, fix=RUN_AGAIN
+        )
         if columns is not None:
             table = table.select([*dict.fromkeys([*columns, "row"])])
         rows: list[dict[str, Any]] = table.to_pylist()

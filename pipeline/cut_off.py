@@ -127,7 +127,8 @@ def refuse_other_models(
 ) -> None:
     """Refuse ``models`` that differ from those of a run that was cut off.
 
-    What counts are the models under which a job ran last, not those that it was planned with.
+    What counts are the models under which a job ran last, as its mark says, not those that it was
+    planned with later.
 
     Args:
         workspace: of the job that is to run.
@@ -142,11 +143,9 @@ def refuse_other_models(
     own = [*added, *(_range(entry) for _, entry in workspace.ledger.shards())]
     for name in (workspace.job, *siblings):
         ledger = workspace.sibling(name)
-        mark = told.get(name)
-        if mark is None or not ledger.revisions():
-            continue  # it never came so far as to publish anything
-        revisions = {revision.number: revision for revision in ledger.revisions()}
-        if revisions.get(mark.revision, ledger.current()).models == models:
+        revisions = ledger.revisions()
+        last = told[name].revision if name in told else -1
+        if not revisions or revisions[min(last, len(revisions) - 1)].models == models:
             continue
         unfinished = {
             entry.shard

@@ -28,12 +28,11 @@ from pipeline.errors import ConfigurationError
 from pipeline.lease_record import LONGEST_TTL_S
 from pipeline.policy import PrivacyPolicy, describe_validation
 from pipeline.storage import StorageSettings
-from pipeline.storage_location import RECORDS_FOLDER
+from pipeline.storage_location import WORKSPACE_FOLDER as WORKSPACE_FOLDER
 from pipeline.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)
 
-WORKSPACE_FOLDER = RECORDS_FOLDER
 TAKEN_NAMES = frozenset({"lease", "tmp"})
 # Read elsewhere: secret, model registry, evaluation.
 _OTHER_SETTINGS = {"SECRET", "SECRET_FILE", "MODEL_REPOSITORY", "CACHE", "DATA"}

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from pipeline.errors import LeaseError, StorageError, StreetblurError
-from pipeline.lease_record import LEASE_FOLDER, LeaseRecord, all_epochs, lease_key, read_record
+from pipeline.lease_record import LEASE_FOLDER, LeaseRecord, lease_key, newest_epoch, read_record
 from pipeline.process_identity import this_process
 from pipeline.storage import ObjectStore
 
@@ -68,7 +68,7 @@ def acquire(
         StorageError: the output cannot be read or written.
     """
     for _ in range(_TRIES):
-        newest = max(all_epochs(store), default=0)
+        newest = newest_epoch(store)
         record = read_record(store, newest) if newest else None
         if record is not None and not record.released and not record.process.gone():
             _watch(store, newest, record, ttl_s, clock, pause, on_wait)
@@ -85,13 +85,9 @@ def acquire(
         if not filled or not _create(store, epoch, own):
             pause(_PAUSE_S)
             continue  # somebody else was first
-        try:
-            _refuse_if_overwritten(store, epoch, own)
-        except BaseException:
-            _withdraw(store, epoch, own)
-            raise
         lease = Lease(store, epoch, own, renewed_at=asked_at, clock=clock)
         try:
+            _refuse_if_overwritten(store, epoch, own)
             accept()
         except BaseException:
             lease.release()
@@ -116,15 +112,6 @@ def _fill(store: ObjectStore, epochs: range, own: LeaseRecord) -> bool:
     """
     released = own.model_copy(update={"released": True})
     return all(_create(store, epoch, released) for epoch in epochs)
-
-
-def _withdraw(store: ObjectStore, epoch: int, own: LeaseRecord) -> None:
-    """Let the next run follow at once."""
-    released = own.model_copy(update={"released": True})
-    try:
-        store.put(lease_key(epoch), released.encoded(), content_type="application/json")
-    except StorageError as error:  # what led here is told; the next run waits for the expiry
-        _log.warning("the lease could not be released: %s", error)
 
 
 def _refuse_if_overwritten(store: ObjectStore, epoch: int, own: LeaseRecord) -> None:

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import LedgerError
 from pipeline.process_identity import ProcessIdentity
-from pipeline.storage import NotFound, ObjectStore, TooLarge
+from pipeline.storage import INTERNAL_PREFIX, NotFound, ObjectStore, TooLarge
 
-LEASE_FOLDER = "_streetblur/lease/"
+LEASE_FOLDER = f"{INTERNAL_PREFIX}lease/"
 _NAME = re.compile(re.escape(LEASE_FOLDER) + r"(\d{8,})\.json")
 _MAX_BYTES = 65_536
 LONGEST_TTL_S = 86_400.0
@@ -49,14 +49,14 @@ def lease_key(epoch: int) -> str:
     return f"{LEASE_FOLDER}{epoch:08d}.json"
 
 
-def all_epochs(store: ObjectStore) -> list[int]:
-    """Return all epochs, lowest first.
+def newest_epoch(store: ObjectStore) -> int:
+    """Return the highest epoch, 0 without any.
 
     One listing request a thousand runs; while a run holds an epoch, checks ask for the next one
     by name instead.
     """
     names = (_NAME.fullmatch(each.key) for each in store.list(LEASE_FOLDER))
-    return sorted(int(name[1]) for name in names if name)
+    return max((int(name[1]) for name in names if name), default=0)
 
 
 def read_record(store: ObjectStore, epoch: int) -> LeaseRecord | None:

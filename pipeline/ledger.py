@@ -14,7 +14,6 @@ Manifests cannot be made again, so a damaged one is an error that says what to d
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import logging
 import re
@@ -32,12 +31,12 @@ from pipeline.ledger_records import (
     NEW_JOB,
     RESTORE,
     MissingRecord,
+    get_hashed,
     get_model,
-    get_record,
     get_table,
     revision_name,
 )
-from pipeline.manifest import LiveRow, create_once, from_parquet, to_parquet
+from pipeline.manifest import LiveRow, create_once, to_parquet
 from pipeline.marks import highest_epoch_kept
 from pipeline.storage import ObjectStore
 from pipeline.tally import OutcomeRow as OutcomeRow
@@ -234,14 +233,8 @@ class Ledger:
             LedgerError: the shard file is missing, or not what the index says.
         """
         name = f"{revision.folder}/{entry.shard:06d}.parquet"
-        data = get_record(self.store, name, NEW_JOB)
-        if hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise LedgerError(
-                "the manifest shard is not the one that was planned",
-                where=f"{self.store.uri}/{name}",
-                fix=NEW_JOB,
-            )
-        table = from_parquet(data)
+        what = "the manifest shard is not the one that was planned"
+        table = get_hashed(self.store, name, entry.sha256, what=what, fix=NEW_JOB)
         dead = self.superseded(entry.shard)
         columns = [table[name].to_pylist() for name in ("key", "etag", "size")]
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TypeVar
 
 import pyarrow as pa
@@ -45,6 +46,18 @@ def get_record(store: ObjectStore, name: str, fix: str) -> bytes:
     except NotFound as error:
         where = f"{store.uri}/{name}"
         raise MissingRecord("this record is missing", where=where, fix=fix) from error
+
+
+def get_hashed(store: ObjectStore, name: str, sha256: str, *, what: str, fix: str) -> pa.Table:
+    """A Parquet record that must be there, as it was written.
+
+    Raises:
+        LedgerError: it is missing, or another one; ``what`` says so.
+    """
+    data = get_record(store, name, fix)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise LedgerError(what, where=f"{store.uri}/{name}", fix=fix)
+    return from_parquet(data)
 
 
 def get_model(store: ObjectStore, name: str, model: type[T], fix: str) -> T:

@@ -285,7 +285,8 @@ def explain(access: Access, key: str, as_json: bool) -> int:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in outcome.items():
-        if name not in {"detections", "key"} and value not in (None, "", [], 0):
+        nothing = value in (None, "", []) or (isinstance(value, float) and not value)
+        if name not in {"detections", "key"} and not nothing:
             table.add_row(name, f"{value:.4g}" if isinstance(value, float) else escape(str(value)))
     out.print(table)
     if not outcome["detections"]:

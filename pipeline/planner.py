@@ -161,9 +161,8 @@ def plan(
     ledger = workspace.ledger
     record = ledger.create_job(record, moved_here=workspace.moved_here)
     before = ledger.revisions()[-1] if ledger.revisions() else None
-    overrides = (
-        rules.overrides if rules.overrides is not None else (before.overrides if before else {})
-    )
+    earlier = before.overrides if before else {}
+    overrides = earlier if rules.overrides is None else rules.overrides
     number = before.number + 1 if before else 0
     first = before.shard_first + before.shard_count if before else 0
     folder = f"manifest/{number:04d}-{epoch:08d}"
@@ -198,21 +197,19 @@ def plan(
     if not allow_unblur:
         ranges = [(entry.first_key, entry.last_key) for entry in entries]
         refuse_other_models(workspace, revision.inherits, rules.models, ranges)
-    if (
-        before is not None
-        and not delta.superseded
-        and not entries
-        and _same_rules(before, revision)
-        and set(revision.inherits) <= set(before.inherits)
-    ):
+    if before is not None and _adds_nothing(revision, before):
         return before
     ledger.write_revision(revision, entries, delta.superseded, fence=fence)
     return revision
 
 
-def _same_rules(a: Revision, b: Revision) -> bool:
+def _adds_nothing(revision: Revision, before: Revision) -> bool:
+    """Whether rows and rules are those of ``before``, and so are the jobs whose blurs are kept."""
+    if revision.rows or revision.changed or revision.gone:
+        return False
     names = ("policy_digest", "models", "redaction_version", "overrides")
-    return all(getattr(a, name) == getattr(b, name) for name in names)
+    same = all(getattr(revision, name) == getattr(before, name) for name in names)
+    return same and set(revision.inherits) <= set(before.inherits)
 
 
 def _other_jobs(workspace: Workspace) -> list[str]:

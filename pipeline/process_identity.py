@@ -69,10 +69,8 @@ def _hidden(pid: int) -> bool:
     """Whether it is another user's process, which the process table may not show (hidepid)."""
     try:
         os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return False
 
 

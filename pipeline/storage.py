@@ -10,10 +10,10 @@ from typing import NoReturn, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from pipeline.errors import ConfigurationError, ImageRefused, StorageError
+from pipeline.storage_location import WORKSPACE_FOLDER, parse_location
 from pipeline.storage_location import check_disjoint as check_disjoint
-from pipeline.storage_location import parse_location
 
-INTERNAL_PREFIX = "_streetblur/"
+INTERNAL_PREFIX = f"{WORKSPACE_FOLDER}/"
 MAX_KEY_BYTES = 1024
 OCTET_STREAM = "application/octet-stream"
 EXAMPLES_KEPT = 20

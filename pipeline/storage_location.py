@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import ConfigurationError
 
-RECORDS_FOLDER = "_streetblur"
+WORKSPACE_FOLDER = "_streetblur"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
@@ -118,8 +118,8 @@ def check_records_apart(output_uri: str, workspace_uri: str | None) -> None:
     place = parse_location(output_uri)
     parts = place.parts if isinstance(place, Path) else place.prefix.split("/")
     what = ""
-    if RECORDS_FOLDER in parts:
-        what = f"the output lies in {RECORDS_FOLDER}, where jobs keep their records"
+    if WORKSPACE_FOLDER in parts:
+        what = f"the output lies in {WORKSPACE_FOLDER}, where jobs keep their records"
     elif workspace_uri is not None and _any_chain(workspace_uri)[0] in _any_chain(output_uri):
         what = "the output lies in the workspace, among the records of jobs"
     if what:

@@ -443,6 +443,10 @@ def test_a_holder_sees_that_its_epoch_was_taken_anew(store: ObjectStore, tmp_pat
 def test_who_is_asked_for_long_keeps_the_lease_meanwhile(store: ObjectStore) -> None:
     with acquire(store, "job", ttl_s=0.3, accept=lambda: time.sleep(1)) as lease:
         lease.check()
+        assert not lease.lost.is_set()
+        record = read_record(store, 1)
+        assert record is not None
+        assert record.heartbeat >= 2
 
 
 def test_filling_epochs_does_not_use_up_the_time_to_live(store: ObjectStore) -> None:
@@ -450,6 +454,8 @@ def test_filling_epochs_does_not_use_up_the_time_to_live(store: ObjectStore) -> 
     slow = Interrupted(store, "create", lambda: clock.pause(0.2))
     with acquire(slow, "job", min_epoch=9, ttl_s=1.0, clock=clock) as lease:  # type: ignore[arg-type]
         lease.check()
+        assert (lease.epoch, lease.lost.is_set()) == (9, False)
+    assert clock.now > 1.0
 
 
 @pytest.mark.parametrize("ttl_s", [0.0, -1.0, math.inf, math.nan, 1e12])

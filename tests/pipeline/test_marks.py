@@ -40,6 +40,7 @@ def records(output: Path, job: str = "test") -> Path:
 
 
 def refused(source: Path, output: Path, match: str, **flags: Any) -> str:
+    """A run is refused and changes nothing; returns what it advises."""
     before = files(output)
     with pytest.raises(ConfigurationError, match=match) as caught:
         run_stubbed(source, output, **{**BLIND, **flags})
@@ -86,7 +87,7 @@ def test_an_old_copy_of_one_job_s_folder_is_refused_whoever_ran_last(
     shutil.rmtree(records(output))
     shutil.copytree(tmp_path / "copy", records(output))
     for job in ("test", "later", "next"):
-        refused(source, output, "incomplete or too old", job=job)
+        assert "Bring the whole folder test/" in refused(source, output, "too old", job=job)
 
 
 def test_to_let_go_once_is_remembered(source: Path, output: Path, tmp_path: Path) -> None:
@@ -115,7 +116,8 @@ def test_repairing_leases_does_not_make_an_old_copy_good(
     if lost == "all":
         for lease in newest.parent.glob("*.json"):
             lease.unlink()
-    refused(source, output, "elsewhere", workspace=str(copy))
+    fix = refused(source, output, "elsewhere", workspace=str(copy))
+    assert f"--workspace {(tmp_path / 'records').as_uri()}" in fix
 
 
 def test_verify_does_not_trust_an_old_copy(source: Path, output: Path, tmp_path: Path) -> None:
@@ -312,7 +314,7 @@ def test_a_mark_without_its_revision_proves_nothing(
     for number in (1,) if lost == "newest" else (0, 1):
         (records(output) / f"revisions/{number:04d}.json").unlink()
     shutil.copy(source / "d0" / "0000.jpg", source / "d0" / "0.jpg")
-    refused(source, output, "incomplete or too old", job=job)
+    assert "Bring the whole folder test/" in refused(source, output, "incomplete", job=job)
 
 
 def test_a_lost_revision_that_commits_name_is_missed_by_every_command(
