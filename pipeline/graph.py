@@ -24,6 +24,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources, TaskPoolStrategy
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
 from pipeline.blocks import pack, unpack
 from pipeline.engine import EngineCrashed, OutcomeDict
@@ -44,6 +45,8 @@ MAX_RESTARTS = 4
 MAX_RETRIES = 3
 LOOK_S = 2.0
 """Seconds without an outcome after which the cluster's processes are looked at."""
+END_S = 5.0
+"""Seconds that the rows' threads get to end when nobody wants more rows."""
 _ROW_SCHEMA = OUTCOME_SCHEMA.append(pa.field("shard", pa.int32()))
 
 
@@ -273,6 +276,26 @@ def _drain(graph: Callable[[], Dataset], stall_timeout_s: float) -> Iterator[Out
             yield from item.to_pylist()
     finally:
         stopped.set()
+        _leave_ray(thread)
+
+
+def _leave_ray(thread: threading.Thread) -> None:
+    """End what still asks Ray in the background, before somebody stops the cluster.
+
+    Ray ends the whole process, with exit code 1 and without a word, when a thread of it asks a
+    raylet that is gone. Of a dead cluster nobody waits for an end.
+
+    Args:
+        thread: pulls the rows.
+    """
+    if dead_processes():
+        return
+    for executor in threading.enumerate():
+        if isinstance(executor, StreamingExecutor):
+            end = threading.Thread(target=executor.shutdown, kwargs={"force": True}, daemon=True)
+            end.start()
+            end.join(END_S)
+    thread.join(END_S)
 
 
 def _next(rows: queue.Queue[Any], stall_timeout_s: float) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
 import ray
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
 from pipeline import graph
 from pipeline.blocks import unpack
@@ -57,6 +59,33 @@ def test_both_engines_give_the_same_bytes(source, tmp_path):
     two, _ = run_stubbed(source, tmp_path / "b", engine_factory=ray_engine)
     assert files(tmp_path / "a") == files(tmp_path / "b") != {}
     assert one.exit_code is two.exit_code is Exit.QUARANTINED
+
+
+@pytest.mark.usefixtures("cluster")
+def test_nothing_asks_ray_any_more_when_the_rows_are_left(source, tmp_path):
+    """A thread that asks a raylet which is gone ends the process: Ctrl-C would end in code 1."""
+    pictures(source / "more", 200, seed=7)
+    alive = []
+
+    class Left:
+        def __init__(self, config):
+            self._inner = ray_engine(config)
+            self.close = self._inner.close
+
+        def run(self, items, *, searching=False):
+            rows = self._inner.run(items, searching=searching)
+            yield next(rows)
+            rows.close()
+            alive.extend(
+                one.name
+                for one in threading.enumerate()
+                if isinstance(one, StreamingExecutor) or one.name == "ray-outcomes"
+            )
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stubbed(source, tmp_path / "out", engine_factory=Left)
+    assert alive == []
 
 
 @given(
