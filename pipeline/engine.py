@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from pipeline.records import WorkItem
-from pipeline.stages.build import StageConfig, detect_chain, fetch_chain, publish_chain, start
+from pipeline.stages.build import StageConfig, detect_group, fetch_chain, publish_chain, start
+from pipeline.stages.detect import groups
 from pipeline.stages.envelope import outcome_of
 
 OutcomeDict = dict[str, Any]
@@ -44,24 +45,22 @@ class LocalEngine:
 
     def run(self, items: Iterable[WorkItem], *, searching: bool = False) -> Iterator[OutcomeDict]:
         """One outcome row for each item, in order."""
-        process = whole_chain(self._config)
-        for item in items:
-            yield process(item)
+        return whole_chain(self._config)(items)
 
     def close(self) -> None:
         """Nothing to let go of."""
 
 
-def whole_chain(config: StageConfig) -> Callable[[WorkItem], OutcomeDict]:
-    """All stages as one callable from item to outcome row."""
-    fetch, detect, publish = fetch_chain(config), detect_chain(config), publish_chain(config)
+def whole_chain(config: StageConfig) -> Callable[[Iterable[WorkItem]], Iterator[OutcomeDict]]:
+    """All stages as one callable from items to outcome rows, in order."""
+    fetch, detect, publish = fetch_chain(config), detect_group(config), publish_chain(config)
 
-    def process(item: WorkItem) -> OutcomeDict:
-        done = outcome_of(
-            publish(detect(fetch(start(item)))),
-            policy_digest=config.policy_digest,
-            models=config.models,
-        )
-        return {**done.as_row(), "shard": done.shard}
+    def process(items: Iterable[WorkItem]) -> Iterator[OutcomeDict]:
+        for group in groups(fetch(start(item)) for item in items):
+            for envelope in detect(group):
+                done = outcome_of(
+                    publish(envelope), policy_digest=config.policy_digest, models=config.models
+                )
+                yield {**done.as_row(), "shard": done.shard}
 
     return process

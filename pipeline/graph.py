@@ -26,12 +26,13 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources, TaskPoolStrategy
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
-from pipeline.blocks import pack, unpack
+from pipeline.blocks import pack, pack_apart, unpack
 from pipeline.engine import EngineCrashed, OutcomeDict
 from pipeline.errors import StreetblurError
 from pipeline.ray_cluster import connect, dead_processes, disconnect, mute_console
 from pipeline.records import OUTCOME_SCHEMA, WorkItem
-from pipeline.stages.build import StageConfig, detect_chain, fetch_chain, publish_chain, start
+from pipeline.stages.build import StageConfig, detect_group, fetch_chain, publish_chain, start
+from pipeline.stages.detect import groups
 from pipeline.stages.envelope import Envelope, outcome_of
 from serving.errors import ServingError
 
@@ -176,19 +177,21 @@ class FetchDecode:
         self._config = config
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        """Envelopes in, with bytes and pixels out; one table an image."""
-        yield from _each(table, fetch_chain(self._config))
+        """Envelopes in, with bytes and pixels out; one table a group."""
+        chain = fetch_chain(self._config)
+        for group in groups(chain(envelope) for envelope in unpack(table)):
+            yield pack_apart(group)
 
 
 class DetectActor:
     """The actor: holds the models and, for a moment, the pixels."""
 
     def __init__(self, config: StageConfig) -> None:
-        self._chain = detect_chain(config)
+        self._detect = detect_group(config)
 
-    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        """Envelopes with pixels in, with candidates out; one table an image."""
-        yield from _each(table, self._chain)
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """One group of envelopes with pixels in, with candidates out once the canary passed."""
+        return pack_apart(self._detect(list(unpack(table))))
 
 
 class RedactPublish:
@@ -209,11 +212,6 @@ class RedactPublish:
             )
             rows.append({**done.as_row(), "shard": done.shard})
         return pa.Table.from_pylist(rows, schema=_ROW_SCHEMA)
-
-
-def _each(table: pa.Table, chain: Callable[[Envelope], Envelope]) -> Iterator[pa.Table]:
-    for envelope in unpack(table):
-        yield pack([chain(envelope)])
 
 
 def rows_a_block(images: int, workers: int) -> int:

@@ -82,7 +82,7 @@ def _serve(pipe: Connection, config: StageConfig) -> None:
         except EOFError:
             return
         try:
-            pipe.send(process(item))
+            pipe.send(next(process([item])))
         except Exception as error:  # noqa: BLE001 - handed to the parent, which raises it
             pipe.send(error)
 

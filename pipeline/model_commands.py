@@ -12,22 +12,20 @@ from rich.table import Table
 from serving import registry
 from serving.errors import ModelMissing
 from serving.model_checks import check_models
-from serving.pypi import sha256_file
 
 log = logging.getLogger(__name__)
 out = Console(highlight=False, soft_wrap=True)
 
 
 def models_in_force(versions: dict[str, int]) -> dict[str, str]:
-    """``version:sha256`` of each model that judges; fetches the default models when missing.
+    """``version:fingerprint`` of each model that judges; fetches what is missing or stale.
 
     Raises:
         ServingError: a model cannot be had.
     """
-    found = models_present(versions)
-    if any(value.endswith(":missing") for value in found.values()):
+    if not all(registry.is_intact(name, number) for name, number in versions.items() if number):
         registry.fetch_models(log=log.info)
-        found = models_present(versions)
+    found = models_present(versions)
     for name, value in found.items():
         if value.endswith(":missing"):
             raise ModelMissing(
@@ -39,7 +37,11 @@ def models_in_force(versions: dict[str, int]) -> dict[str, str]:
 
 
 def models_present(versions: dict[str, int]) -> dict[str, str]:
-    """``version:sha256`` of each model, or ``version:missing``; the empty filter has no file."""
+    """``version:fingerprint`` of each model, or ``version:missing``; the empty filter has no file.
+
+    Raises:
+        ModelCorrupt: a model's record cannot be read.
+    """
     repository = registry.find_repository()
     found = {}
     for name, number in versions.items():
@@ -47,10 +49,10 @@ def models_present(versions: dict[str, int]) -> dict[str, str]:
             found[name] = "0"
             continue
         try:
-            digest = sha256_file(registry.model_path(repository, name, number))[:16]
+            record = registry.read_record(registry.model_path(repository, name, number).parent)
+            found[name] = f"{number}:{record.fingerprint}"
         except ModelMissing:
-            digest = "missing"
-        found[name] = f"{number}:{digest}"
+            found[name] = f"{number}:missing"
     return found
 
 

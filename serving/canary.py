@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.detectors import DetectionResult
-from serving.errors import InsaneOutput, ServingError
+from serving.errors import CanaryFailed, InsaneOutput, ServingError
 from serving.geometry import LABELS, Candidate, Label, pairwise_iou
 
 FOLDER = Path(__file__).resolve().parent / "canary"
@@ -75,10 +75,13 @@ def run_canary(detectors: Detects) -> CanaryResult:
 
     Raises:
         InferenceError: a model did not answer.
-        InsaneOutput: the face or the plate is missing, displaced, or scored differently, or the
-            picture is full of other candidates.
+        CanaryFailed: the face or the plate is missing, displaced, or scored differently, the
+            picture is full of other candidates, or no live model answers like that.
     """
-    result = detectors.detect(canary_pixels())
+    try:
+        result = detectors.detect(canary_pixels())
+    except InsaneOutput as error:
+        raise _failed(error.model, error.what) from error
     ious: dict[Label, float] = {}
     shifts: dict[Label, float] = {}
     for label, (box, score) in _known().items():
@@ -89,14 +92,23 @@ def run_canary(detectors: Detects) -> CanaryResult:
         iou = float(overlap[best]) if found else 0.0
         shift = found[best].score - score if found else -score
         if iou < MIN_IOU or abs(shift) > SCORE_TOLERANCE or len(found) > 1 + MAX_STRAY:
-            raise InsaneOutput(
+            raise _failed(
+                f"{label}_detector",
                 f"the known {label} is found with IoU {iou:.2f} (at least {MIN_IOU}), score "
                 f"{score + shift:.2f} (known {score:.2f}) among {len(found)} candidates",
-                where=f"canary, {label}_detector",
-                fix="Run `streetblur models check`, or name another model version in the policy",
             )
         ious[label], shifts[label] = iou, shift
     return CanaryResult(ious, shifts)
+
+
+def _failed(model: str, what: str) -> CanaryFailed:
+    error = CanaryFailed(
+        what,
+        where=f"canary, {model}",
+        fix="Run `streetblur models check`, or name another model version in the policy",
+    )
+    error.model = model
+    return error
 
 
 def recorded(detectors: Detects) -> dict[str, Any]:

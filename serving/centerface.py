@@ -15,7 +15,7 @@ from serving.graphs import (
     wrap,
 )
 
-HEAT, SCALE, OFFSET = "537", "538", "539"
+HEAT, SCALE, OFFSET, LANDMARKS = "537", "538", "539", "540"
 
 _BEFORE = """
 before (uint8[N,H,W,3] image) => (float[N,3,H,W] pixels) {
@@ -25,12 +25,13 @@ before (uint8[N,H,W,3] image) => (float[N,3,H,W] pixels) {
 """
 
 # Channel 0 of scale and offset is y, channel 1 is x; sizes are exp(scale) cells of 4 pixels, and
-# the centre is (cell + 0.5 + offset) cells. Only local maxima of the heatmap (3 x 3) are ranked:
+# the centre is (cell + 0.5 + offset) cells; landmarks are y, x in box sizes from the box's upper
+# left corner. Only local maxima of the heatmap (3 x 3) are ranked:
 # each face lights 5-20 cells, which would overflow K in a crowd.
 _AFTER = (
     """
-after (float[N,1,h,w] heat, float[N,2,h,w] scale, float[N,2,h,w] offset)
-    => (float[N,{k},5] boxes, int32[N] count, float[N] peak) {{
+after (float[N,1,h,w] heat, float[N,2,h,w] scale, float[N,2,h,w] offset, float[N,10,h,w] landmarks)
+    => (float[N,{k},5] boxes, float[N,{k},10] points, int32[N] count, float[N] peak) {{
     raw = Flatten<axis = 1>(heat)
     pooled = MaxPool<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [1, 1]>(heat)
     is_peak = GreaterOrEqual(heat, pooled)
@@ -40,13 +41,13 @@ after (float[N,1,h,w] heat, float[N,2,h,w] scale, float[N,2,h,w] offset)
 """
     + SELECT_BOXES
     + """
-    planes = Concat<axis = 1>(scale, offset)
-    plane_shape = Constant<value_ints = [0, 4, -1]>()
+    planes = Concat<axis = 1>(scale, offset, landmarks)
+    plane_shape = Constant<value_ints = [0, 14, -1]>()
     columns = Reshape(planes, plane_shape)
     table = Transpose<perm = [0, 2, 1]>(columns)
     values = GatherND<batch_dims = 1>(table, pick)
-    parts = Constant<value_ints = [1, 1, 1, 1]>()
-    log_h, log_w, dy, dx = Split<axis = 2>(values, parts)
+    parts = Constant<value_ints = [1, 1, 1, 1, 10]>()
+    log_h, log_w, dy, dx, marks = Split<axis = 2>(values, parts)
     across = Shape<start = 3, end = 4>(heat)
     column = Mod(pick, across)
     row = Div(pick, across)
@@ -72,6 +73,21 @@ after (float[N,1,h,w] heat, float[N,2,h,w] scale, float[N,2,h,w] offset)
     y1 = Sub(cy, half_h)
     x2 = Add(cx, half_w)
     y2 = Add(cy, half_h)
+    two = Constant<value_float = 2.0>()
+    mark_shape = Constant<value_ints = [0, 0, 5, 2]>()
+    marks_yx = Reshape(marks, mark_shape)
+    x_then_y = Constant<value_ints = [1, 0]>()
+    marks_xy = Gather<axis = 3>(marks_yx, x_then_y)
+    half_size = Concat<axis = 2>(half_w, half_h)
+    size = Mul(half_size, two)
+    pair_axis = Constant<value_ints = [2]>()
+    pair_size = Unsqueeze(size, pair_axis)
+    corner = Concat<axis = 2>(x1, y1)
+    pair_corner = Unsqueeze(corner, pair_axis)
+    mark_moves = Mul(marks_xy, pair_size)
+    mark_spots = Add(mark_moves, pair_corner)
+    flat = Constant<value_ints = [0, 0, 10]>()
+    spots = Reshape(mark_spots, flat)
 """
     + FINISH_BOXES
     + """
@@ -84,7 +100,7 @@ def build_face_detector(source: bytes) -> onnx.ModelProto:
     """Rewrite ``centerface.onnx`` (bytes) to the contract ``face_detector``."""
     net = onnx.load_from_string(source)
     detach_weights(net)
-    keep_outputs(net, (HEAT, SCALE, OFFSET))
+    keep_outputs(net, (HEAT, SCALE, OFFSET, LANDMARKS))
     set_dims(
         net,
         {
@@ -92,6 +108,7 @@ def build_face_detector(source: bytes) -> onnx.ModelProto:
             HEAT: ("N", 1, "h", "w"),
             SCALE: ("N", 2, "h", "w"),
             OFFSET: ("N", 2, "h", "w"),
+            LANDMARKS: ("N", 10, "h", "w"),
         },
     )
     return wrap(
@@ -100,5 +117,10 @@ def build_face_detector(source: bytes) -> onnx.ModelProto:
         _BEFORE,
         _AFTER.format(k=MAX_BOXES, floor=GRAPH_FLOOR),
         feed=[("pixels", net.graph.input[0].name)],
-        drain=[(HEAT, "heat"), (SCALE, "scale"), (OFFSET, "offset")],
+        drain=[
+            (HEAT, "heat"),
+            (SCALE, "scale"),
+            (OFFSET, "offset"),
+            (LANDMARKS, "landmarks"),
+        ],
     )

@@ -26,7 +26,7 @@ before (uint8[N,H,W,3] image) => (float[N,3,H,W] pixels, int64[2] size) {
 _AFTER = (
     """
 after (float[N,P,4] loc, float[N,P,2] conf, float[N,P,8] landms, int64[2] size)
-    => (float[N,{k},5] boxes, int32[N] count, float[N] peak) {{
+    => (float[N,{k},5] boxes, float[N,{k},8] points, int32[N] count, float[N] peak) {{
     plate_class = Constant<value_int = 1>()
     ranked = Gather<axis = 2>(conf, plate_class)
     raw = Identity(ranked)
@@ -113,9 +113,9 @@ after (float[N,P,4] loc, float[N,P,2] conf, float[N,P,8] landms, int64[2] size)
     pair_axis = Constant<value_ints = [2]>()
     centre = Unsqueeze(centre_row, pair_axis)
     corner_moves = Mul(corner_steps, corner_reach)
-    points = Add(centre, corner_moves)
-    nearest = ReduceMin<axes = [2], keepdims = 0>(points)
-    farthest = ReduceMax<axes = [2], keepdims = 0>(points)
+    points_xy = Add(centre, corner_moves)
+    nearest = ReduceMin<axes = [2], keepdims = 0>(points_xy)
+    farthest = ReduceMax<axes = [2], keepdims = 0>(points_xy)
     halves = Constant<value_ints = [1, 1]>()
     min_x, min_y = Split<axis = 2>(nearest, halves)
     max_x, max_y = Split<axis = 2>(farthest, halves)
@@ -123,6 +123,8 @@ after (float[N,P,4] loc, float[N,P,2] conf, float[N,P,8] landms, int64[2] size)
     y1 = Min(upper, min_y)
     x2 = Max(right, max_x)
     y2 = Max(lower, max_y)
+    flat = Constant<value_ints = [0, 0, 8]>()
+    spots = Reshape(points_xy, flat)
 """
     + FINISH_BOXES
     + """

@@ -21,6 +21,9 @@ MAX_BOXES = 1024
 in the fullest picture), and 632 by 572 faces of 48 px in one tile; above that faces can be lost,
 which the flag ``face_rows_full`` says."""
 
+FINGERPRINT_BYTES = 8
+"""Length of ``fingerprint``: the first bytes of the SHA-256 of the graph that answered."""
+
 GRAPH_FLOOR = 0.05
 """Rows with a score below this are zeroed inside the graph and not counted."""
 
@@ -52,35 +55,69 @@ class ModelContract:
 
     Attributes:
         name: folder in the model repository.
-        label: what the detector finds.
-        inputs: ``image`` uint8 [N, H, W, 3], RGB 0..255, H and W multiples of 32.
-        outputs: ``boxes`` float32 [N, K, 5] = x1, y1, x2, y2, score in input pixels, by falling
-            score, zero-padded; ``count`` int32 [N], rows with a score of at least
-            ``GRAPH_FLOOR`` (capped at K); ``peak`` float32 [N], the highest raw score before the
-            floor, never exactly 0 in a live model.
+        inputs: tensors that it takes; the first dimension of each is N.
+        outputs: tensors that it gives; the first dimension of each is N. The last one is
+            ``fingerprint`` uint8 [N, 8], a constant that says which graph answered.
+        max_batch: largest N that a server takes.
     """
 
     name: str
-    label: Label
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    max_batch: int
 
-    @staticmethod
-    def misaligned(shape: tuple[int, ...]) -> bool:
-        """Whether an image tensor of ``shape`` [N, H, W, 3] breaks the rule for H and W."""
+    def misfit(self, shape: tuple[int, ...]) -> str | None:
+        """What is wrong with an input of ``shape`` besides its dimensions' number, or None."""
+        return "a dimension is 0" if min(shape) < 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorContract(ModelContract):
+    """What a detector takes and gives.
+
+    Inputs: ``image`` uint8 [N, H, W, 3], RGB 0..255, H and W multiples of 32.
+
+    Outputs: ``boxes`` float32 [N, K, 5] = x1, y1, x2, y2, score in input pixels, by falling score,
+    zero-padded; ``points`` float32 [N, K, 2P] = x, y of P landmarks (faces: eyes, nose, corners of
+    the mouth) or corners (plates) of each row; ``count`` int32 [N], rows with a score of at least
+    ``GRAPH_FLOOR`` (capped at K); ``peak`` float32 [N], the highest raw score before the floor,
+    never exactly 0 in a live model; ``fingerprint``.
+
+    Attributes:
+        label: what it finds.
+    """
+
+    label: Label
+
+    def misfit(self, shape: tuple[int, ...]) -> str | None:
+        """Height and width must be multiples of 32."""
         _, height, width, _ = shape
-        return min(shape) < 1 or height % MULTIPLE != 0 or width % MULTIPLE != 0
+        if min(shape) < 1 or height % MULTIPLE != 0 or width % MULTIPLE != 0:
+            return f"height and width of {shape} are not multiples of {MULTIPLE}"
+        return None
 
 
-_IMAGE = TensorSpec("image", "uint8", ("N", "H", "W", 3))
-_DETECTOR_OUTPUTS = (
-    TensorSpec("boxes", "float32", ("N", MAX_BOXES, 5)),
-    TensorSpec("count", "int32", ("N",)),
-    TensorSpec("peak", "float32", ("N",)),
-)
+FINGERPRINT = TensorSpec("fingerprint", "uint8", ("N", FINGERPRINT_BYTES))
 
-FACE_DETECTOR = ModelContract("face_detector", "face", (_IMAGE,), _DETECTOR_OUTPUTS)
-PLATE_DETECTOR = ModelContract("plate_detector", "plate", (_IMAGE,), _DETECTOR_OUTPUTS)
 
-DETECTORS: tuple[ModelContract, ...] = (FACE_DETECTOR, PLATE_DETECTOR)
+def _detector(label: Label, points: int) -> DetectorContract:
+    return DetectorContract(
+        name=f"{label}_detector",
+        inputs=(TensorSpec("image", "uint8", ("N", "H", "W", 3)),),
+        outputs=(
+            TensorSpec("boxes", "float32", ("N", MAX_BOXES, 5)),
+            TensorSpec("points", "float32", ("N", MAX_BOXES, 2 * points)),
+            TensorSpec("count", "int32", ("N",)),
+            TensorSpec("peak", "float32", ("N",)),
+            FINGERPRINT,
+        ),
+        max_batch=16,
+        label=label,
+    )
+
+
+FACE_DETECTOR = _detector("face", points=5)
+PLATE_DETECTOR = _detector("plate", points=4)
+
+DETECTORS: tuple[DetectorContract, ...] = (FACE_DETECTOR, PLATE_DETECTOR)
 CONTRACTS: dict[str, ModelContract] = {contract.name: contract for contract in DETECTORS}

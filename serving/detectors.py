@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.backends.protocol import InferenceBackend
-from serving.contracts import DETECTORS, GRAPH_FLOOR, ModelContract
-from serving.errors import InsaneOutput, InvalidInput
-from serving.geometry import Box, Candidate, FloatArray, Label, clip
+from serving.backends.protocol import InferenceBackend, Request
+from serving.contracts import DETECTORS, GRAPH_FLOOR, DetectorContract
+from serving.errors import InferenceError, InsaneOutput, InvalidInput
+from serving.geometry import Box, Candidate, Label
+from serving.looks import Look, View, plan_views, read_answer, tensors
 from serving.merging import merge
 from serving.postprocessor import load_postprocessor
-from serving.sanity import check_outputs
-from serving.tiling import LARGEST_UPSCALED, Pass, Tile, plan_passes, plan_tiles
 
 DEFAULT_FLOOR = 0.1
 """Lowest score that becomes a candidate unless told; the policy's threshold decides later."""
 
 IMPLAUSIBLE_COUNT = 400
 """More candidates of one class in one picture are flagged for review, never dropped."""
-
-_BORDER_PX = 2.0
 
 Pixels = NDArray[np.uint8]
 
@@ -48,27 +43,16 @@ class DetectionResult:
     flags: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """Rows of one tile in pixels of the picture: ``boxes`` [n, 4], ``scores`` and ``cut`` [n]."""
-
-    source: str
-    boxes: FloatArray
-    scores: FloatArray
-    cut: NDArray[np.bool_]
-    peak: float
-    full: bool
-
-
 class DetectorSet:
     """The face detector, the plate detector and the false-positive filter as one.
 
     Args:
         backend: runs the models; closed by ``close``.
-        versions: version of ``face_detector`` and ``plate_detector``, and of ``postprocessor``
-            (0 if absent).
+        versions: version of each detector, and of ``postprocessor`` (0 if absent).
         floor: lowest score that becomes a candidate, by label; ``DEFAULT_FLOOR`` if absent.
         timeout_s: limit for one inference.
+        fingerprints: of the graphs that must have answered, by model; any graph if absent.
+        detectors: which detectors look; all by default.
 
     Raises:
         InvalidInput: a detector has no version, or a floor lies below the graph's own.
@@ -82,12 +66,16 @@ class DetectorSet:
         floor: Mapping[Label, float] | None = None,
         *,
         timeout_s: float | None = None,
+        fingerprints: Mapping[str, str] | None = None,
+        detectors: Sequence[DetectorContract] = DETECTORS,
     ) -> None:
         self._backend = backend
         self._filter = load_postprocessor(versions.get("postprocessor", 0))
         self._timeout_s = timeout_s
-        self._floor = {c.label: (floor or {}).get(c.label, DEFAULT_FLOOR) for c in DETECTORS}
-        if missing := [c.name for c in DETECTORS if c.name not in versions]:
+        self._fingerprints = dict(fingerprints or {})
+        self._detectors = tuple(detectors)
+        self._floor = {c.label: (floor or {}).get(c.label, DEFAULT_FLOOR) for c in detectors}
+        if missing := [c.name for c in detectors if c.name not in versions]:
             raise InvalidInput(
                 f"no version is given for {', '.join(missing)}",
                 where="versions",
@@ -99,7 +87,7 @@ class DetectorSet:
                 where="floor",
                 fix="Lower scores never leave the models",
             )
-        self.versions = {c.name: versions[c.name] for c in DETECTORS}
+        self.versions = {c.name: versions[c.name] for c in detectors}
         self.versions["postprocessor"] = self._filter.version
 
     def detect(self, pixels: Pixels) -> DetectionResult:
@@ -111,20 +99,13 @@ class DetectorSet:
             InvalidInput: not such a picture.
             InferenceError: a model did not answer.
             InsaneOutput: a model answered as no live model does.
+            ServerUnavailable: nobody answers.
         """
         if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
             raise InvalidInput(f"shape is {pixels.shape}, not [H, W, 3]", where="pixels")
         if pixels.dtype != np.uint8:
             raise InvalidInput(f"dtype is {pixels.dtype}, not uint8", where="pixels")
-        height, width = pixels.shape[:2]
-        looks: dict[Label, list[_Look]] = {contract.label: [] for contract in DETECTORS}
-        for view in plan_passes(width, height):
-            scaled = _scale(pixels, view)
-            for tile in plan_tiles(view.width, view.height):
-                tensor = _tensor(scaled, tile)
-                for contract in DETECTORS:
-                    look = self._look(contract, tensor, view, tile, (width, height))
-                    looks[contract.label].append(look)
+        looks = self._looks(pixels)
         found = [c for label, items in looks.items() for c in _candidates(label, items)]
         return DetectionResult(
             candidates=self._filter.judge(pixels, found),
@@ -133,37 +114,68 @@ class DetectorSet:
             flags=tuple(sorted(_flags(found, looks))),
         )
 
-    def check(self) -> None:
-        """Judge the canary picture.
+    def check(self) -> bool:
+        """Judge the canary picture wherever pictures were judged since the last call.
+
+        Where it fails nothing is asked any more, and whatever was judged since then is in doubt.
+
+        Returns:
+            Whether all that was judged since then can be relied on.
 
         Raises:
-            InferenceError: a model did not answer.
-            InsaneOutput: the canary's face or plate was not found as known.
+            InsaneOutput, InferenceError: the canary fails, and there is nobody else to ask.
+            ServerUnavailable: nobody answers.
         """
         from serving.canary import run_canary
 
-        run_canary(self)
+        sound = True
+        for replica in self._backend.replicas():
+            try:
+                run_canary(self._on(replica))
+            except (InsaneOutput, InferenceError) as error:
+                if not self._backend.exclude(replica, str(error)):
+                    raise
+                sound = False
+        return sound
 
     def close(self) -> None:
         """Close the backend."""
         self._backend.close()
 
-    def _look(
-        self,
-        contract: ModelContract,
-        tensor: Pixels,
-        view: Pass,
-        tile: Tile,
-        size: tuple[int, int],
-    ) -> _Look:
-        outputs = self._backend.infer(
-            contract.name,
-            {"image": tensor},
-            version=self.versions[contract.name],
+    def _on(self, backend: InferenceBackend) -> DetectorSet:
+        return DetectorSet(
+            backend,
+            self.versions,
+            self._floor,
             timeout_s=self._timeout_s,
+            fingerprints=self._fingerprints,
+            detectors=self._detectors,
         )
-        check_outputs(contract, outputs, batch=1)
-        return _rows(outputs, contract.label, self._floor[contract.label], view, tile, size)
+
+    def _looks(self, pixels: Pixels) -> dict[Label, list[Look]]:
+        height, width = pixels.shape[:2]
+        looks: dict[Label, list[Look]] = {contract.label: [] for contract in self._detectors}
+        asked: list[tuple[DetectorContract, View]] = []
+
+        def requests() -> Iterator[Request]:
+            for view, tensor in tensors(pixels, plan_views(width, height)):
+                for contract in self._detectors:
+                    asked.append((contract, view))
+                    yield Request(contract.name, {"image": tensor}, self.versions[contract.name])
+
+        answers = self._backend.infer_many(requests(), timeout_s=self._timeout_s)
+        for number, outputs in enumerate(answers):
+            contract, view = asked[number]
+            looks[contract.label].append(
+                read_answer(
+                    outputs,
+                    contract,
+                    view,
+                    floor=self._floor[contract.label],
+                    fingerprint=self._fingerprints.get(contract.name),
+                )
+            )
+        return looks
 
 
 def load_detectors(
@@ -186,65 +198,20 @@ def load_detectors(
     return DetectorSet(LocalBackend(repository, threads=threads), versions, floor)
 
 
-def _scale(pixels: Pixels, view: Pass) -> Pixels:
-    height, width = pixels.shape[:2]
-    if (view.width, view.height) == (width, height):
-        return pixels
-    shrinks = view.width < width or view.height < height
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    scaled = cv2.resize(pixels, (view.width, view.height), interpolation=how)
-    return np.asarray(scaled, dtype=np.uint8)
-
-
-def _tensor(scaled: Pixels, tile: Tile) -> Pixels:
-    # Padding repeats the picture's edge: the plate detector takes a band of one colour for a
-    # plate (score 0.97), which quadrupled the false plates on pictures of people.
-    part = scaled[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]
-    below, beside = tile.padded_height - tile.height, tile.padded_width - tile.width
-    return np.pad(part, ((0, below), (0, beside), (0, 0)), mode="edge")[None]
-
-
-def _rows(
-    outputs: Mapping[str, NDArray[Any]],
-    label: Label,
-    floor: float,
-    view: Pass,
-    tile: Tile,
-    size: tuple[int, int],
-) -> _Look:
-    count = int(outputs["count"][0])
-    rows = outputs["boxes"][0, :count]
-    rows = rows[rows[:, 4] >= np.float32(floor)]
-    if view.upscaled:
-        sides = (rows[:, 2:4] - rows[:, :2]).max(axis=1, initial=0)
-        rows = rows[sides <= LARGEST_UPSCALED[label]]
-    boxes = rows[:, :4]
-    cut = (tile.x > 0) & (boxes[:, 0] < _BORDER_PX)
-    cut |= (tile.y > 0) & (boxes[:, 1] < _BORDER_PX)
-    cut |= (tile.x + tile.width < view.width) & (boxes[:, 2] > tile.width - _BORDER_PX)
-    cut |= (tile.y + tile.height < view.height) & (boxes[:, 3] > tile.height - _BORDER_PX)
-    boxes = boxes + np.array([tile.x, tile.y, tile.x, tile.y], dtype=np.float32)
-    width, height = size
-    back_x, back_y = width / view.width, height / view.height
-    boxes = clip(boxes * np.array([back_x, back_y, back_x, back_y], np.float32), width, height)
-    # What lies in the padding alone has no area in the picture.
-    real = ((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])).astype(np.bool_)
-    peak = float(outputs["peak"][0])
-    full = count == outputs["boxes"].shape[1]
-    return _Look(view.name, boxes[real], rows[real, 4], cut[real], peak, full)
-
-
-def _candidates(label: Label, looks: list[_Look]) -> Iterator[Candidate]:
+def _candidates(label: Label, looks: list[Look]) -> Iterator[Candidate]:
     boxes = np.concatenate([look.boxes for look in looks])
+    points = np.concatenate([look.points for look in looks])
     scores = np.concatenate([look.scores for look in looks])
     cut = np.concatenate([look.cut for look in looks])
     sources = [look.source for look in looks for _ in look.scores]
     for index in merge(boxes, scores, cut):
         x1, y1, x2, y2 = (float(value) for value in boxes[index])
-        yield Candidate(label, Box(x1, y1, x2, y2), float(scores[index]), 0.0, sources[index])
+        spots = tuple(float(value) for value in points[index])
+        box = Box(x1, y1, x2, y2)
+        yield Candidate(label, box, float(scores[index]), 0.0, sources[index], spots)
 
 
-def _flags(found: list[Candidate], looks: Mapping[Label, list[_Look]]) -> Iterator[str]:
+def _flags(found: list[Candidate], looks: Mapping[Label, list[Look]]) -> Iterator[str]:
     for label, items in looks.items():
         if sum(candidate.label == label for candidate in found) > IMPLAUSIBLE_COUNT:
             yield f"many_{label}s"
@@ -253,7 +220,7 @@ def _flags(found: list[Candidate], looks: Mapping[Label, list[_Look]]) -> Iterat
         _check_alive(label, items)
 
 
-def _check_alive(label: Label, looks: list[_Look]) -> None:
+def _check_alive(label: Label, looks: list[Look]) -> None:
     """Two looks at different scales that give the very same rows come from a stuck model."""
     seen: dict[bytes, str] = {}
     for look in looks:
@@ -261,8 +228,10 @@ def _check_alive(label: Label, looks: list[_Look]) -> None:
             continue
         key = look.scores.tobytes()
         if seen.setdefault(key, look.source) != look.source and len(look.scores) > 1:
-            raise InsaneOutput(
+            error = InsaneOutput(
                 f"passes {seen[key]} and {look.source} have the very same scores",
                 where=f"{label}_detector",
                 fix="Run `streetblur models check`; nothing was published on this answer",
             )
+            error.model = f"{label}_detector"
+            raise error

@@ -23,7 +23,7 @@ class ServingError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep the three parts over pickling (errors travel between processes)."""
-        return (_rebuild, (type(self), self.what, self.where, self.fix))
+        return (_rebuild, (type(self), self.what, self.where, self.fix), self.__dict__)
 
 
 def _rebuild(cls: type[ServingError], what: str, where: str, fix: str) -> ServingError:
@@ -50,5 +50,27 @@ class InferenceError(ServingError):
     """The backend could not run the model."""
 
 
+class RejectedInput(InferenceError):
+    """The model runs, but cannot judge this input, asked alone and again: the input is at fault."""
+
+
+class ServerUnavailable(ServingError):
+    """No server answered for as long as an outage is waited for."""
+
+
 class InsaneOutput(ServingError):
-    """The model answered, but no live model answers like that: the image must not be published."""
+    """The model answered, but no live model answers like that: the image must not be published.
+
+    Attributes:
+        model: which model answered; empty where it is not known.
+    """
+
+    model: str = ""
+
+
+class CanaryFailed(InsaneOutput):
+    """A model does not find what is known to be in the canary picture."""
+
+
+class ServerFailed(ServingError):
+    """A Triton server could not be started, or ended."""

@@ -48,6 +48,8 @@ class Candidate:
         score: raw detector score, 0..1.
         probability: the post-processor's probability that this is a true object, 0..1.
         source: the pass that proposed it, for instance ``native`` or ``long=640``.
+        points: x, y of its landmarks (face: eyes, nose, corners of the mouth) or corners (plate)
+            one after the other, in the same pixels, not cut to the image; empty if not known.
     """
 
     label: Label
@@ -55,6 +57,7 @@ class Candidate:
     score: float
     probability: float
     source: str
+    points: tuple[float, ...] = ()
 
 
 def areas(boxes: FloatArray) -> FloatArray:

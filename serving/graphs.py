@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx.compose
+import onnx.helper
+import onnx.numpy_helper
 import onnx.parser
 import onnx.utils
 import onnx.version_converter
 
-from serving.contracts import ModelContract, TensorSpec
+from serving.contracts import FINGERPRINT, FINGERPRINT_BYTES, ModelContract, TensorSpec
 
 OPSET = 17
 """Has all operators the decoding needs, and stays readable for servers older than our client."""
@@ -45,12 +49,13 @@ FINISH_BOXES = """
     rows = Concat<axis = 2>(x1, y1, x2, y2, score)
     kept_row = Unsqueeze(kept, minus_one)
     boxes = Where(kept_row, rows, zero)
+    points = Where(kept_row, spots, zero)
     kept_int = Cast<to = 6>(kept)
     count = ReduceSum<keepdims = 0>(kept_int, one)
     peak = ReduceMax<axes = [1], keepdims = 0>(raw)
 """
-"""Turns corners [N, K, 1] and ``top`` into the contract's three outputs; ``raw`` [N, P] are
-the scores before any suppression."""
+"""Turns corners [N, K, 1], ``spots`` [N, K, 2P] and ``top`` into the contract's outputs; ``raw``
+[N, P] are the scores before any suppression."""
 
 
 def detach_weights(model: onnx.ModelProto) -> None:
@@ -143,9 +148,52 @@ def wrap(
     model.graph.name = contract.name
     model.producer_name = "streetblur"
     del model.graph.value_info[:]
-    set_dims(model, {spec.name: spec.shape for spec in (*contract.inputs, *contract.outputs)})
+    return stamp(model, contract)
+
+
+def stamp(model: onnx.ModelProto, contract: ModelContract) -> onnx.ModelProto:
+    """Give a graph its declared shapes and the output ``fingerprint``; the graph is checked.
+
+    The fingerprint is a constant, the first bytes of the SHA-256 of the graph before it was added:
+    whoever asks a server for an answer can tell from it which model gave it.
+
+    Args:
+        model: has all inputs and outputs of ``contract`` but the fingerprint.
+        contract: what the result must look like.
+    """
+    specs = [spec for spec in (*contract.inputs, *contract.outputs) if spec != FINGERPRINT]
+    dims = {spec.name: spec.shape for spec in specs}
+    set_dims(model, dims)
+    digest = hashlib.sha256(model.SerializeToString(deterministic=True)).digest()
+    graph = model.graph
+    value = onnx.numpy_helper.from_array(
+        np.frombuffer(digest[:FINGERPRINT_BYTES], np.uint8)[None], "fingerprint/value"
+    )
+    length = onnx.numpy_helper.from_array(np.array([FINGERPRINT_BYTES]), "fingerprint/length")
+    graph.initializer.extend([value, length])
+    batch, shape = "fingerprint/batch", "fingerprint/shape"
+    graph.node.extend(
+        [
+            onnx.helper.make_node("Shape", [contract.inputs[0].name], [batch], start=0, end=1),
+            onnx.helper.make_node("Concat", [batch, length.name], [shape], axis=0),
+            onnx.helper.make_node("Expand", [value.name, shape], [FINGERPRINT.name]),
+        ]
+    )
+    graph.output.append(
+        onnx.helper.make_tensor_value_info(
+            FINGERPRINT.name, onnx.TensorProto.UINT8, FINGERPRINT.shape
+        )
+    )
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def fingerprint_of(model: onnx.ModelProto) -> str | None:
+    """The fingerprint that ``stamp`` put in, as 16 hex digits; None if there is none."""
+    for item in model.graph.initializer:
+        if item.name == "fingerprint/value":
+            return bytes(onnx.numpy_helper.to_array(item).tobytes()).hex()
+    return None
 
 
 def breaches(model: onnx.ModelProto, contract: ModelContract) -> list[str]:

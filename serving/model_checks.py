@@ -11,7 +11,7 @@ from serving.canary import CanaryResult, run_canary
 from serving.contracts import CONTRACTS
 from serving.detectors import DetectorSet
 from serving.errors import ModelCorrupt
-from serving.graphs import breaches
+from serving.graphs import breaches, fingerprint_of
 from serving.pypi import sha256_file
 from serving.registry import (
     ModelRecord,
@@ -56,7 +56,14 @@ def check_version(repository: Path, model: str, version: int) -> ModelRecord:
             where=str(path),
             fix="Delete the folder and run `streetblur models fetch`",
         )
-    if found := breaches(onnx.load(path), CONTRACTS[model]):
+    graph = onnx.load(path)
+    if fingerprint_of(graph) != record.fingerprint:
+        raise ModelCorrupt(
+            f"the graph's fingerprint is {fingerprint_of(graph)}; recorded is {record.fingerprint}",
+            where=str(path),
+            fix="Delete the folder and run `streetblur models fetch`",
+        )
+    if found := breaches(graph, CONTRACTS[model]):
         raise ModelCorrupt(
             f"the graph breaks the contract: {'; '.join(found)}",
             where=str(path),

@@ -36,6 +36,7 @@ class ModelRecord:
         source, source_sha256: release and hash of the published weights.
         licence, origin: of the weights.
         onnx: version of onnx that rewrote the graph.
+        fingerprint: what the graph says of itself in every answer, 16 hex digits.
     """
 
     model: str
@@ -46,6 +47,7 @@ class ModelRecord:
     licence: str
     origin: str
     onnx: str
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,15 @@ def fetch_models(
     return tuple(fetched)
 
 
+def is_intact(model: str, version: int, location: str | Path | None = None) -> bool:
+    """Whether this version is there, and, where it is one that ``fetch_models`` makes, as made."""
+    folder = find_repository(location) / model / str(version)
+    source = next((s for s in SOURCES if (s.name, s.version) == (model, version)), None)
+    if source is not None:
+        return _intact_record(source, folder) is not None
+    return (folder / MODEL_FILE).is_file()
+
+
 def _fetch(
     source: ModelSource, repository: Path, cache_dir: Path | None, log: Callable[[str], None]
 ) -> FetchedModel:
@@ -154,6 +165,8 @@ def _fetch(
         return FetchedModel(record, path, licence_path.read_text("utf-8"), fresh=False)
 
     import onnx
+
+    from serving.graphs import fingerprint_of
 
     weights, licence = fetch_members((source.weights, source.licence_text), cache_dir, log=log)
     model = source.rewrite(weights.read_bytes())
@@ -176,6 +189,7 @@ def _fetch(
         licence=source.licence,
         origin=source.origin,
         onnx=onnx.__version__,
+        fingerprint=fingerprint_of(model) or "",
     )
     text = licence.read_text("utf-8")
     _write(licence_path, text.encode())
@@ -218,24 +232,3 @@ def read_record(folder: Path) -> ModelRecord:
             where=str(path),
             fix=f"Delete the folder and {_FETCH[0].lower()}{_FETCH[1:]}",
         ) from error
-
-
-def model_digests(location: str | Path | None = None) -> dict[str, dict[str, str | int]]:
-    """``{model: {"version": newest present version, "sha256": of its model.onnx}}``.
-
-    The hash is taken from the file itself, not from its record.
-
-    Raises:
-        ModelMissing: a detector has no version at all.
-    """
-    repository = find_repository(location)
-    digests: dict[str, dict[str, str | int]] = {}
-    for model in CONTRACTS:
-        versions = present_versions(repository, model)
-        if not versions:
-            raise ModelMissing(
-                "no version of the model is there", where=str(repository / model), fix=_FETCH
-            )
-        path = model_path(repository, model, versions[-1])
-        digests[model] = {"version": versions[-1], "sha256": sha256_file(path)}
-    return digests

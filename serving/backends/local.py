@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
 
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from serving.allocator import keep_freed_memory
-from serving.backends.protocol import Tensors
+from serving.backends.protocol import InferenceBackend, Outputs, Tensors
 from serving.contracts import CONTRACTS, ModelContract
 from serving.errors import InferenceError, InvalidInput, ModelCorrupt, ModelMissing
 from serving.pypi import sha256_file
 from serving.registry import find_repository, model_path, present_versions, read_record
 
 
-class LocalBackend:
+class LocalBackend(InferenceBackend):
     """Opens each model once and runs it on the CPU.
 
     One thread a session by default: a worker actor owns one core, and a fixed thread count keeps
@@ -47,7 +45,7 @@ class LocalBackend:
         *,
         version: int | None = None,
         timeout_s: float | None = None,
-    ) -> dict[str, NDArray[Any]]:
+    ) -> Outputs:
         """See ``InferenceBackend.infer``; a run in this process cannot be cut short, so
         ``timeout_s`` has no effect here."""
         contract = CONTRACTS.get(model)
@@ -124,7 +122,6 @@ def check_inputs(contract: ModelContract, inputs: Tensors) -> None:
     bound: dict[str, int] = {}
     for name, spec in wanted.items():
         reason = spec.mismatch(inputs[name], bound)
-        if reason is None and contract.misaligned(inputs[name].shape):
-            reason = f"height and width of {inputs[name].shape} are not multiples of 32"
+        reason = reason or contract.misfit(inputs[name].shape)
         if reason is not None:
             raise InvalidInput(reason, where=f"{contract.name}, input {name}")

@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
 Tensors = Mapping[str, NDArray[Any]]
+Outputs = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to a model.
+
+    Attributes:
+        model: name in the model repository.
+        inputs: tensors by name, as in ``serving.contracts``.
+        version: the newest present version by default.
+    """
+
+    model: str
+    inputs: Tensors
+    version: int | None = None
 
 
 @runtime_checkable
 class InferenceBackend(Protocol):
-    """Runs models by name; implementations must give the same answers for the same tensors."""
+    """Runs models by name; implementations must give the same answers for the same tensors.
 
+    A backend may be several *replicas*: places that run models independently of each other, like
+    servers. Where a replica's answers cannot be relied on it is excluded, and the others go on.
+    """
+
+    @abstractmethod
     def infer(
         self,
         model: str,
@@ -21,7 +44,7 @@ class InferenceBackend(Protocol):
         *,
         version: int | None = None,
         timeout_s: float | None = None,
-    ) -> dict[str, NDArray[Any]]:
+    ) -> Outputs:
         """Run ``model`` on ``inputs`` (names, dtypes and shapes as in ``serving.contracts``).
 
         Args:
@@ -33,10 +56,39 @@ class InferenceBackend(Protocol):
         Raises:
             InvalidInput: the tensors break the contract.
             ModelMissing, ModelCorrupt: the model cannot be opened.
-            InferenceError: the model did not answer.
+            InferenceError: the model did not answer this request.
+            ServerUnavailable: nobody answers any request.
         """
         ...
 
+    def infer_many(
+        self, requests: Iterable[Request], *, timeout_s: float | None = None
+    ) -> Iterator[Outputs]:
+        """Answers in the order of ``requests``, which are taken as they can be worked on.
+
+        Args:
+            requests: any number, made as they are asked for: only a few exist at a time.
+            timeout_s: for each request, as in ``infer``.
+
+        Raises:
+            ServingError: as ``infer``; what has not been answered yet is let go.
+        """
+        for request in requests:
+            yield self.infer(
+                request.model, request.inputs, version=request.version, timeout_s=timeout_s
+            )
+
+    def replicas(self) -> Sequence[InferenceBackend]:
+        """Who has answered since this was last asked, each as a backend of its own; at first all.
+
+        A backend that is one place is its own only replica.
+        """
+        return (self,)
+
+    def exclude(self, replica: InferenceBackend, reason: str) -> bool:
+        """Ask ``replica`` no longer for the time being; returns whether others are left."""
+        return False
+
     def close(self) -> None:
         """Let models and connections go; the backend cannot be used afterwards."""
-        ...
+        return

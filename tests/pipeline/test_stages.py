@@ -18,14 +18,21 @@ from pipeline.records import WorkItem
 from pipeline.secret import FILE_VARIABLE, VARIABLE, NoiseSecret, fresh_secret, read_secret
 from pipeline.stages.build import StageConfig, publish_chain, worker_secret
 from pipeline.stages.decide import Decide
-from pipeline.stages.detect import Detect
+from pipeline.stages.detect import ATTEMPTS, GROUP_ROWS, Detect, DetectGroup, groups
 from pipeline.stages.envelope import Envelope, guarded, outcome_of
 from pipeline.stages.fetch import Decode, Fetch
 from pipeline.stages.publish import Publish
 from pipeline.stages.redact import Redact, Redaction
 from pipeline.storage import ObjectStore, PreconditionFailed, StorageSettings, open_store
 from serving.detectors import DetectionResult
-from serving.errors import InferenceError, InsaneOutput, ModelCorrupt
+from serving.errors import (
+    InferenceError,
+    InsaneOutput,
+    ModelCorrupt,
+    RejectedInput,
+    ServerUnavailable,
+)
+from serving.geometry import Box, Candidate
 from tests.integration.jobs import SECRET
 from tests.pipeline.pictures import KINDS, box, policy
 from tests.stubs import CentreDetector
@@ -112,10 +119,11 @@ class Scripted(CentreDetector):
         self.canary = canary
         self.checks = 0
 
-    def check(self) -> None:
+    def check(self) -> bool:
         self.checks += 1
         if self.canary is not None and self.checks > 1:
             raise self.canary
+        return True
 
     def detect(self, pixels: np.ndarray) -> DetectionResult:
         answer = self.answers.pop(0)
@@ -144,26 +152,73 @@ def test_many_objects_alone_are_a_remark(source: ObjectStore) -> None:
     assert Detect(Scripted(many))(envelope).notes == ("many_faces",)
 
 
+GOOD = DetectionResult((), {"face": 0.9, "plate": 0.9}, {}, ())
+
+
+def two(source: ObjectStore) -> list[Envelope]:
+    envelope = Decode(LIMITS)(dataclasses.replace(listed(source), data=DATA))
+    return [envelope, dataclasses.replace(envelope, notes=("second",))]
+
+
 def test_an_insane_answer_is_the_images_fault_while_the_canary_passes(
     source: ObjectStore,
 ) -> None:
-    detector = Scripted(InsaneOutput("a peak of 0"), InsaneOutput("a peak of 0"))
-    detect = Detect(detector)
-    envelope = Decode(LIMITS)(dataclasses.replace(listed(source), data=DATA))
-    with pytest.raises(InferenceError, match="peak"):
-        detect(envelope)
+    detector = Scripted(InsaneOutput("a peak of 0"), GOOD)
+    bad, good = DetectGroup(detector)(two(source))
     assert detector.checks == 2
-    ended = guarded("detect", detect, envelope)
-    assert ended.ending is not None
-    assert (ended.ending.status, ended.ending.reason) == ("failed", "inference")
+    assert bad.ending is not None
+    assert (bad.ending.status, bad.ending.reason) == ("failed", "inference")
+    assert good.ending is None
+    assert good.candidates == ()
 
 
-def test_an_insane_answer_stops_the_run_when_the_canary_fails(source: ObjectStore) -> None:
-    detector = Scripted(InsaneOutput("a peak of 0"), canary=InsaneOutput("no canary"))
-    detect = Detect(detector)
-    envelope = Decode(LIMITS)(dataclasses.replace(listed(source), data=DATA))
+def test_an_image_that_no_server_can_judge_is_quarantined_alone(source: ObjectStore) -> None:
+    bad, good = DetectGroup(Scripted(RejectedInput("asked alone and again"), GOOD))(two(source))
+    assert bad.ending is not None
+    assert (bad.ending.status, bad.ending.reason) == ("quarantined", "detector_error")
+    assert good.ending is None
+
+
+@pytest.mark.parametrize("first", [GOOD, InsaneOutput("a peak of 0")])
+def test_nothing_of_a_group_is_let_go_when_the_canary_fails_after_it(
+    source: ObjectStore, first: DetectionResult | Exception
+) -> None:
+    detect = DetectGroup(Scripted(first, GOOD, canary=InsaneOutput("no canary")))
     with pytest.raises(InsaneOutput, match="no canary"):
-        guarded("detect", detect, envelope)
+        detect(two(source))
+
+
+class Doubtful(Scripted):
+    """Its canary finds a bad server as often as told."""
+
+    def __init__(self, *answers: DetectionResult, sound: list[bool]):
+        super().__init__(*answers)
+        self.sound = sound
+
+    def check(self) -> bool:
+        return self.sound.pop(0)
+
+
+def test_a_group_in_doubt_is_judged_again(source: ObjectStore) -> None:
+    face = Candidate("face", Box(1, 1, 9, 9), 0.9, 1.0, "stub")
+    found = dataclasses.replace(GOOD, candidates=(face,))
+    detector = Doubtful(GOOD, GOOD, found, found, sound=[True, False, True])
+    assert [e.candidates for e in DetectGroup(detector)(two(source))] == [(face,), (face,)]
+
+
+def test_doubt_without_end_stops_the_run(source: ObjectStore) -> None:
+    with pytest.raises(ServerUnavailable, match="in a row"):
+        DetectGroup(Doubtful(sound=[False] * ATTEMPTS))
+    detector = Doubtful(*[GOOD] * 2 * ATTEMPTS, sound=[True, *[False] * ATTEMPTS])
+    with pytest.raises(ServerUnavailable, match="nothing doubtful"):
+        DetectGroup(detector)(two(source))
+
+
+def test_groups_are_bounded_in_rows_and_bytes(source: ObjectStore) -> None:
+    small = two(source)[0]
+    assert [len(g) for g in groups([small] * (GROUP_ROWS + 3))] == [GROUP_ROWS, 3]
+    big = dataclasses.replace(small, pixels=np.zeros((2048, 2448, 3), np.uint8))
+    assert [len(g) for g in groups([big] * 9 + [listed(source)])] == [5, 5]
 
 
 def test_without_pixels_there_is_no_detection_pass(source: ObjectStore) -> None:

