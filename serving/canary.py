@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.detectors import DetectionResult
-from serving.errors import CanaryFailed, InsaneOutput, ServingError
+from serving.errors import CanaryFailed, InferenceError, InsaneOutput, ServingError
 from serving.geometry import LABELS, Candidate, Label, pairwise_iou
 
 FOLDER = Path(__file__).resolve().parent / "canary"
@@ -74,13 +74,12 @@ def run_canary(detectors: Detects) -> CanaryResult:
     """Detect on the canary and compare.
 
     Raises:
-        InferenceError: a model did not answer.
-        CanaryFailed: the face or the plate is missing, displaced, or scored differently, the
-            picture is full of other candidates, or no live model answers like that.
+        CanaryFailed: a model does not answer, or as no live model does; or the face or the plate
+            is missing, displaced, or scored differently, or the picture is full of others.
     """
     try:
         result = detectors.detect(canary_pixels())
-    except InsaneOutput as error:
+    except (InsaneOutput, InferenceError) as error:
         raise _failed(error.model, error.what) from error
     ious: dict[Label, float] = {}
     shifts: dict[Label, float] = {}

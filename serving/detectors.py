@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from serving.backends.protocol import InferenceBackend, Request
 from serving.contracts import DETECTORS, GRAPH_FLOOR, DetectorContract
-from serving.errors import InferenceError, InsaneOutput, InvalidInput
+from serving.errors import InsaneOutput, InvalidInput, ServingError
 from serving.geometry import Box, Candidate, Label
 from serving.looks import Look, View, plan_views, read_answer, tensors
 from serving.merging import merge
@@ -123,8 +123,8 @@ class DetectorSet:
             Whether all that was judged since then can be relied on.
 
         Raises:
-            InsaneOutput, InferenceError: the canary fails, and there is nobody else to ask.
-            ServerUnavailable: nobody answers.
+            CanaryFailed: the canary fails, and there is nobody else to ask.
+            ServingError: likewise, a model is missing or nobody answers.
         """
         from serving.canary import run_canary
 
@@ -132,8 +132,8 @@ class DetectorSet:
         for replica in self._backend.replicas():
             try:
                 run_canary(self._on(replica))
-            except (InsaneOutput, InferenceError) as error:
-                if not self._backend.exclude(replica, str(error)):
+            except ServingError as error:
+                if not self._backend.exclude(replica, error):
                     raise
                 sound = False
         return sound

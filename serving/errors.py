@@ -47,11 +47,23 @@ class InvalidInput(ServingError):
 
 
 class InferenceError(ServingError):
-    """The backend could not run the model."""
+    """The backend could not run the model.
+
+    Attributes:
+        model: which; empty where it is not known.
+    """
+
+    model: str = ""
 
 
 class RejectedInput(InferenceError):
-    """The model runs, but cannot judge this input, asked alone and again: the input is at fault."""
+    """The model runs, but cannot judge this input, asked alone and again: the input is at fault.
+
+    Attributes:
+        row: which input of a batch.
+    """
+
+    row: int = 0
 
 
 class ServerUnavailable(ServingError):

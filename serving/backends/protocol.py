@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
+from serving.errors import ServingError
+
 Tensors = Mapping[str, NDArray[Any]]
 Outputs = dict[str, NDArray[Any]]
 
@@ -85,8 +87,12 @@ class InferenceBackend(Protocol):
         """
         return (self,)
 
-    def exclude(self, replica: InferenceBackend, reason: str) -> bool:
-        """Ask ``replica`` no longer for the time being; returns whether others are left."""
+    def exclude(self, replica: InferenceBackend, error: ServingError) -> bool:
+        """Ask ``replica`` no longer for the time being, because of ``error``.
+
+        Returns:
+            Whether others are left.
+        """
         return False
 
     def close(self) -> None:

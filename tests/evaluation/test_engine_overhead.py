@@ -187,7 +187,7 @@ def chain(
     monkeypatch.setattr(stage_cpu, "_here", Counts())
     monkeypatch.setattr(stage_cpu, "time", SimpleNamespace(thread_time=lambda: now[0]))
     stage_cpu.count_here.cache_clear()
-    yield lambda name, seconds: cast(Any, build._once)(name, seconds)("envelope")
+    yield lambda name, seconds: cast(Any, build._once)(name, seconds)(["picture"])
     patch.stopall()
     stage_cpu.count_here.cache_clear()
 
@@ -198,7 +198,7 @@ def test_a_process_counts_what_its_chains_spend(
     stage_cpu.count_here()
     stage_cpu.count_here()
     assert stage_cpu.counts(tmp_path) == Counts()
-    assert chain("fetch", 0.5) == "envelope"
+    assert chain("fetch", 0.5) == ["picture"]
     chain("detect", 2.0)
     chain("detect", 3.0)
     chain("publish", 0.25)

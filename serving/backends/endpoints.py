@@ -1,0 +1,136 @@
+"""Several Triton servers as one: the least busy sound one is asked, a failing one is left alone."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import tritonclient.grpc as grpcclient
+
+from serving.backends.triton_settings import Address
+
+TRIP_AFTER = 3
+"""Failures in a row after which a server is left alone for a while."""
+
+FIRST_REST_S = 0.1
+LONGEST_REST_S = 0.5
+"""How long: a server that comes back is asked again within this time."""
+
+EXCLUDED_S = 60.0
+"""How long a server whose canary failed is left alone; then its canary decides again."""
+
+
+@dataclass(slots=True, eq=False)
+class Endpoint:
+    """One server.
+
+    Attributes:
+        address: where it is.
+        client: asks it.
+        in_flight: requests that it has not answered.
+        failures: in a row.
+        rests_until: when it is asked again.
+        doubted: whether it must prove that it is ready before it is asked again.
+        shares: whether it reads our shared memory; None until tried.
+        answered: whether it has answered since its canary was judged last.
+        excluded: why nobody relies on it; empty if they do.
+    """
+
+    address: Address
+    client: grpcclient.InferenceServerClient
+    in_flight: int = 0
+    failures: int = 0
+    rests_until: float = 0.0
+    doubted: bool = False
+    shares: bool | None = None
+    answered: bool = False
+    excluded: str = ""
+
+
+class Endpoints:
+    """Chooses among servers; used by one thread.
+
+    Args:
+        endpoints: at least one.
+        is_ready: asks a server whether it can answer, briefly.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        is_ready: Callable[[Endpoint], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._endpoints = list(endpoints)
+        self._is_ready = is_ready
+        self.clock = clock
+
+    def __iter__(self) -> Iterator[Endpoint]:
+        return iter(self._endpoints)
+
+    def usable(self) -> list[Endpoint]:
+        """Those that are not excluded."""
+        now = self.clock()
+        return [one for one in self._endpoints if not (one.excluded and one.rests_until > now)]
+
+    def take(self, last: Endpoint | None = None) -> Endpoint | None:
+        """The least busy server that does not rest, counted as busier; None if all rest.
+
+        Args:
+            last: asked only if there is no other: it has just failed this request.
+        """
+        while awake := [one for one in self._endpoints if one.rests_until <= self.clock()]:
+            fewest = min((one is last, one.in_flight) for one in awake)
+            best = [one for one in awake if (one is last, one.in_flight) == fewest]
+            chosen = random.choice(best)  # noqa: S311
+            if chosen.doubted and not self._is_ready(chosen):
+                self.rest(chosen)
+                continue
+            chosen.doubted, chosen.excluded = False, ""
+            chosen.in_flight += 1
+            return chosen
+        return None
+
+    def wakes_in(self) -> float:
+        """Seconds until the first server has rested enough."""
+        return max(0.0, min(one.rests_until for one in self._endpoints) - self.clock())
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Count that nobody waits for an answer any more."""
+        endpoint.in_flight -= 1
+
+    def answered(self, endpoint: Endpoint) -> None:
+        """Count an answer."""
+        endpoint.in_flight -= 1
+        endpoint.failures = 0
+        endpoint.answered = True
+
+    def failed(self, endpoint: Endpoint, *, gone: bool) -> None:
+        """Count that there was none.
+
+        Args:
+            endpoint: who was asked.
+            gone: whether nobody seems to be there at all.
+        """
+        endpoint.in_flight -= 1
+        if gone or endpoint.failures + 1 >= TRIP_AFTER:
+            endpoint.shares = None  # a server that was started again has forgotten the region
+            self.rest(endpoint)
+        else:
+            endpoint.failures += 1
+
+    def rest(self, endpoint: Endpoint) -> None:
+        """Leave a server alone for a while; then it must prove that it is ready."""
+        pause = min(FIRST_REST_S * 2 ** min(endpoint.failures, 8), LONGEST_REST_S)
+        endpoint.failures += 1
+        endpoint.doubted = True
+        endpoint.rests_until = self.clock() + pause * random.uniform(0.5, 1.0)  # noqa: S311
+
+    def exclude(self, endpoint: Endpoint, reason: str) -> bool:
+        """Leave a server alone for long; returns whether there are others."""
+        endpoint.excluded, endpoint.doubted, endpoint.answered = reason, True, False
+        endpoint.rests_until = self.clock() + EXCLUDED_S
+        return bool(self.usable())

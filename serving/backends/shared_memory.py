@@ -1,0 +1,111 @@
+"""Input tensors in system shared memory: a server on this machine reads them where they are."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+FOLDER = Path("/dev/shm")  # noqa: S108 - POSIX shared memory on Linux
+PREFIX = "streetblur_in"
+_NAME = re.compile(rf"{PREFIX}_(\d+)_(\d+)_(\d+)_[0-9a-f]+")
+
+
+class SharedInputs:
+    """A region of shared memory, divided into slots of one size, each for one request's tensors.
+
+    Only this user may read it. The memory is reserved at once: a container whose ``/dev/shm`` is
+    too small for it is found out here, not by a signal when it is written to.
+
+    Args:
+        slots: requests in flight at most.
+        slot_bytes: largest request.
+
+    Raises:
+        OSError: there is no shared memory here, or not enough.
+    """
+
+    def __init__(self, slots: int, slot_bytes: int) -> None:
+        remove_leftovers()
+        self.name = f"{PREFIX}_{_owner(os.getpid())}_{secrets.token_hex(4)}"
+        self.nbytes = slots * slot_bytes
+        self._path = FOLDER / self.name
+        descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, self.nbytes)
+            self._memory = mmap.mmap(descriptor, self.nbytes)
+        except OSError:
+            self._path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+        self._slot_bytes = slot_bytes
+        self._free = [number * slot_bytes for number in range(slots)]
+
+    def put(self, tensors: Mapping[str, NDArray[Any]]) -> tuple[int, dict[str, int]] | None:
+        """Copy tensors into a free slot.
+
+        Returns:
+            The slot, to be given back, and each tensor's offset in bytes; None if all slots are
+            taken or the tensors are too large.
+        """
+        if not self._free or sum(array.nbytes for array in tensors.values()) > self._slot_bytes:
+            return None
+        slot = self._free.pop()
+        offsets, offset = {}, slot
+        for name, array in tensors.items():
+            place: NDArray[Any] = np.frombuffer(self._memory, array.dtype, array.size, offset)
+            place.reshape(array.shape)[...] = array
+            offsets[name] = offset
+            offset += array.nbytes
+        return slot, offsets
+
+    def give_back(self, slot: int) -> None:
+        """The request was answered, or will never be."""
+        self._free.append(slot)
+
+    def close(self) -> None:
+        """Remove the region; servers that have it open let it go by themselves."""
+        self._path.unlink(missing_ok=True)
+        with suppress(BufferError):
+            self._memory.close()
+
+
+def remove_leftovers() -> None:
+    """Remove regions of this user's processes that were killed, of this process namespace."""
+    for path in FOLDER.glob(f"{PREFIX}_*"):
+        found = _NAME.fullmatch(path.name)
+        with suppress(OSError):
+            if found and path.stat().st_uid == os.getuid() and _is_gone(*found.groups()):
+                path.unlink()
+
+
+def _is_gone(namespace: str, pid: str, started: str) -> bool:
+    if int(namespace) != _namespace():
+        return False
+    try:
+        return _owner(int(pid)) != f"{namespace}_{pid}_{started}"
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _owner(pid: int) -> str:
+    """Names a process for good: numbers of processes are used again."""
+    return f"{_namespace()}_{pid}_{round(psutil.Process(pid).create_time() * 100)}"
+
+
+def _namespace() -> int:
+    """The namespace that process numbers are valid in; containers may share the folder."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0

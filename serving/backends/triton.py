@@ -1,0 +1,322 @@
+"""The Triton backend: gRPC to one or several servers, pictures through shared memory if local."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import grpc
+import numpy as np
+import tritonclient.grpc as grpcclient
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from serving.allocator import keep_freed_memory
+from serving.backends.endpoints import Endpoint, Endpoints
+from serving.backends.local import check_inputs
+from serving.backends.protocol import InferenceBackend, Outputs, Request, Tensors
+from serving.backends.shared_memory import SharedInputs
+from serving.backends.triton_settings import Address, TritonSettings, token
+from serving.backends.window import Transport, Window
+from serving.contracts import CONTRACTS
+from serving.errors import InferenceError, ModelMissing, ServerUnavailable, ServingError
+from serving.tiling import TILE
+
+log = logging.getLogger(__name__)
+
+PROBE_S = 1.0
+"""How long a server may take to say that it is ready."""
+
+REPLICA_OUTAGE_S = 2.0
+"""How long one server is waited for while there are others that can do its work."""
+
+_CHANNEL = (
+    # Options of our own replace the client's, message limits included.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # By default a server that comes back is found after up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # A server that vanished without a word is noticed.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.http2.max_pings_without_data", 2),
+)
+
+
+class TritonBackend(InferenceBackend, Transport):
+    """Asks Triton servers, several requests at a time; made and used by one thread.
+
+    Args:
+        settings: which servers, and how they are reached.
+
+    Raises:
+        InvalidInput: settings that cannot be.
+    """
+
+    def __init__(self, settings: TritonSettings) -> None:
+        self.settings = settings
+        self._headers = {"authorization": f"Bearer {value}"} if (value := token()) else {}
+        self._memory: SharedInputs | None = None
+        self._may_share = settings.shared_memory
+        self._closed = False
+        addresses = settings.addresses()
+        keep_freed_memory()
+        ends = [Endpoint(address, self._client(address)) for address in addresses]
+        self.endpoints = Endpoints(ends, self._is_ready)
+
+    def infer(
+        self,
+        model: str,
+        inputs: Tensors,
+        *,
+        version: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Outputs:
+        """See ``InferenceBackend.infer``."""
+        (answer,) = self.infer_many([Request(model, inputs, version)], timeout_s=timeout_s)
+        return answer
+
+    def infer_many(
+        self, requests: Iterable[Request], *, timeout_s: float | None = None
+    ) -> Iterator[Outputs]:
+        """See ``InferenceBackend.infer_many``; ``settings.in_flight`` requests exist at a time."""
+        return self._ask(requests, timeout_s, self.endpoints, self.settings.outage_s)
+
+    def replicas(self) -> Sequence[InferenceBackend]:
+        """The servers that answered since this was last asked; at first all that are ready.
+
+        Raises:
+            ServerUnavailable: none is.
+        """
+        asked = [one for one in self.endpoints if one.answered]
+        if not asked:
+            self._wait_for_one()
+            asked = [one for one in self.endpoints.usable() if not one.doubted]
+        for one in asked:
+            one.answered = False
+        return [_Replica(self, one) for one in asked]
+
+    def exclude(self, replica: InferenceBackend, error: ServingError) -> bool:
+        """See ``InferenceBackend.exclude``; a server that is only gone may come back soon."""
+        if not isinstance(replica, _Replica):
+            return False
+        log.warning("%s is not asked for now: %s", replica.endpoint.address.url, error)
+        if isinstance(error, ServerUnavailable):
+            self.endpoints.rest(replica.endpoint)
+            return len(self.endpoints.usable()) > 1
+        return self.endpoints.exclude(replica.endpoint, str(error))
+
+    def close(self) -> None:
+        """Let connections and shared memory go."""
+        if self._closed:
+            return
+        self._closed = True
+        for endpoint in self.endpoints:
+            if endpoint.shares and self._memory is not None:
+                try:
+                    endpoint.client.unregister_system_shared_memory(
+                        self._memory.name, headers=self._headers, client_timeout=PROBE_S
+                    )
+                except InferenceServerException:
+                    log.debug("%s keeps the region until it ends", endpoint.address.url)
+            endpoint.client.close()
+        if self._memory is not None:
+            self._memory.close()
+
+    # what a window asks of it
+
+    def send(
+        self, endpoint: Endpoint, request: Request, timeout_s: float, callback: Any
+    ) -> tuple[Any, int | None]:
+        """See ``Transport.send``."""
+        tensors = []
+        slot = None
+        placed = self._place(endpoint, request.inputs)
+        for name, array in request.inputs.items():
+            kind = np_to_triton_dtype(array.dtype)
+            tensor = grpcclient.InferInput(name, list(array.shape), kind)
+            if placed is None:
+                tensor.set_data_from_numpy(array)
+            else:
+                slot, offsets = placed
+                assert self._memory is not None  # noqa: S101 - for the type checker
+                tensor.set_shared_memory(self._memory.name, array.nbytes, offsets[name])
+            tensors.append(tensor)
+        version = "" if request.version is None else str(request.version)
+        call = endpoint.client.async_infer(
+            request.model,
+            tensors,
+            callback,
+            model_version=version,
+            client_timeout=timeout_s,
+            headers=self._headers,
+        )
+        return call, slot
+
+    def release(self, slot: int | None) -> None:
+        """See ``Transport.release``."""
+        if slot is not None and self._memory is not None:
+            self._memory.give_back(slot)
+
+    def read(self, request: Request, result: grpcclient.InferResult) -> Outputs:
+        """See ``Transport.read``."""
+        contract = CONTRACTS[request.model]
+        return {
+            spec.name: _as_stated(result, spec.name, len(spec.shape)) for spec in contract.outputs
+        }
+
+    def _ask(
+        self,
+        requests: Iterable[Request],
+        timeout_s: float | None,
+        endpoints: Endpoints,
+        outage_s: float,
+    ) -> Iterator[Outputs]:
+        if self._closed:
+            raise InferenceError("the backend is closed", where="triton")
+        settings = self.settings
+        window = Window(
+            self,
+            endpoints,
+            (_checked(request) for request in requests),
+            in_flight=settings.in_flight,
+            timeout_s=timeout_s or settings.timeout_s,
+            outage_s=outage_s,
+        )
+        return window.answers()
+
+    def _client(self, address: Address) -> grpcclient.InferenceServerClient:
+        credentials = None
+        if address.secure:
+            credentials = grpc.ssl_channel_credentials(
+                self.settings.pem("ca_file"),
+                self.settings.pem("key_file"),
+                self.settings.pem("cert_file"),
+            )
+        return grpcclient.InferenceServerClient(
+            address.target, creds=credentials, channel_args=list(_CHANNEL)
+        )
+
+    def _is_ready(self, endpoint: Endpoint) -> bool:
+        try:
+            return bool(
+                endpoint.client.is_server_ready(headers=self._headers, client_timeout=PROBE_S)
+            )
+        except InferenceServerException:
+            return False
+
+    def _wait_for_one(self) -> None:
+        """Return when at least one server is ready; those that are not rest."""
+        clock = self.endpoints.clock
+        deadline = clock() + self.settings.outage_s
+        while True:
+            for endpoint in self.endpoints.usable():
+                if self._is_ready(endpoint):
+                    endpoint.doubted = False
+                elif not endpoint.excluded:
+                    self.endpoints.rest(endpoint)
+            if any(not one.doubted for one in self.endpoints.usable()):
+                return
+            if clock() >= deadline:
+                urls = ", ".join(one.address.url for one in self.endpoints)
+                raise ServerUnavailable(
+                    f"no server was ready within {self.settings.outage_s:.0f} s",
+                    where=urls,
+                    fix="Start it, or correct --triton; then run the same command again to go on",
+                )
+            time.sleep(min(self.endpoints.wakes_in() + 0.01, 0.5))
+
+    def _place(self, endpoint: Endpoint, inputs: Tensors) -> tuple[int, Mapping[str, int]] | None:
+        """Put tensors where ``endpoint`` reads them; None if they have to be sent."""
+        if not (self._may_share and endpoint.address.loopback) or endpoint.shares is False:
+            return None
+        if self._memory is None:
+            try:
+                self._memory = SharedInputs(self.settings.in_flight, 3 * TILE * TILE)
+            except OSError as error:
+                log.info("pictures are sent by gRPC: no shared memory (%s)", error)
+                self._may_share = False
+                return None
+        if endpoint.shares is None:
+            endpoint.shares = self._register(endpoint, self._memory)
+        return self._memory.put(inputs) if endpoint.shares else None
+
+    def _register(self, endpoint: Endpoint, memory: SharedInputs) -> bool:
+        """Whether the server reads our memory: not if it runs elsewhere, or as another user."""
+        try:
+            # what a server remembers under this name may be of a process before this one
+            endpoint.client.unregister_system_shared_memory(
+                memory.name, headers=self._headers, client_timeout=PROBE_S
+            )
+            endpoint.client.register_system_shared_memory(
+                memory.name,
+                memory.name,
+                memory.nbytes,
+                headers=self._headers,
+                client_timeout=PROBE_S,
+            )
+        except InferenceServerException as error:
+            log.info("%s gets pictures by gRPC (%s)", endpoint.address.url, error.message())
+            return False
+        return True
+
+
+class _Replica(InferenceBackend):
+    """One server of a backend."""
+
+    def __init__(self, backend: TritonBackend, endpoint: Endpoint) -> None:
+        self._backend = backend
+        self.endpoint = endpoint
+        self._only = Endpoints([endpoint], backend._is_ready)
+
+    def infer(
+        self,
+        model: str,
+        inputs: Tensors,
+        *,
+        version: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Outputs:
+        """See ``InferenceBackend.infer``."""
+        request = Request(model, inputs, version)
+        (answer,) = self.infer_many([request], timeout_s=timeout_s)
+        return answer
+
+    def infer_many(
+        self, requests: Iterable[Request], *, timeout_s: float | None = None
+    ) -> Iterator[Outputs]:
+        """See ``InferenceBackend.infer_many``."""
+        backend = self._backend
+        others = len(backend.endpoints.usable()) > 1
+        outage_s = min(REPLICA_OUTAGE_S, backend.settings.outage_s)
+        if not others:
+            outage_s = backend.settings.outage_s
+        return backend._ask(requests, timeout_s, self._only, outage_s)
+
+
+def _checked(request: Request) -> Request:
+    contract = CONTRACTS.get(request.model)
+    if contract is None:
+        raise ModelMissing(
+            "there is no such model", where=request.model, fix=f"Known are {', '.join(CONTRACTS)}"
+        )
+    check_inputs(contract, request.inputs)
+    return request
+
+
+def _as_stated(result: grpcclient.InferResult, name: str, dimensions: int) -> NDArray[Any]:
+    """An output as the contract states it.
+
+    A number for each input comes as [N, 1]: a server that batches has no empty shape.
+    """
+    value = result.as_numpy(name)
+    if value is None:
+        return np.empty((0,) * dimensions)
+    if dimensions == 1 and value.ndim == 2 and value.shape[1] == 1:
+        value = value[:, 0]
+    return np.asarray(value)

@@ -1,0 +1,1 @@
+"""A real Triton server on this machine, over the same model repository as everything else."""

@@ -1,0 +1,222 @@
+"""Starts and stops one real Triton server; whatever it leaves behind is removed with it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from serving.errors import ServerFailed
+from serving.server.environment import ServerEnvironment
+
+READY_WITHIN_S = 60.0
+STOP_WITHIN_S = 20.0
+PORTS = ("grpc", "http", "metrics")
+_TRIES = 5
+_LOOK_S = 0.1
+_PR_SET_PDEATHSIG = 1
+_STANDIN = Path(__file__).parent / "standin"
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the server's Python backend puts its own
+_LEFTOVER = re.compile(r"streetblur_(\d+)_[0-9a-f]{8}_.*")
+
+
+class TritonServer:
+    """A Triton server on loopback ports; a context manager.
+
+    Args:
+        environment: where it is installed.
+        repository: the model repository.
+        folder: an empty, private folder for its backends and its log.
+        config_name: which ``configs/<name>.pbtxt`` of each model to use.
+        ports: of ``grpc``, ``http`` and ``metrics``; free ones by default.
+        options: further options of the server.
+    """
+
+    def __init__(
+        self,
+        environment: ServerEnvironment,
+        repository: Path,
+        folder: Path,
+        *,
+        config_name: str = "cpu",
+        ports: dict[str, int] | None = None,
+        options: tuple[str, ...] = (),
+    ) -> None:
+        self.repository = repository.resolve()
+        self._environment = environment
+        self._folder = folder
+        self._config_name = config_name
+        self._given_ports = ports
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self._prefix = f"streetblur_{os.getpid()}_{secrets.token_hex(4)}_"
+        self.ports = ports or {}
+
+    @property
+    def url(self) -> str:
+        """``grpc://host:port``."""
+        return f"grpc://127.0.0.1:{self.ports['grpc']}"
+
+    @property
+    def pid(self) -> int:
+        """Process number of the server.
+
+        Raises:
+            ServerFailed: it does not run.
+        """
+        if self._process is None:
+            raise ServerFailed("the server has not been started")
+        return self._process.pid
+
+    @property
+    def log(self) -> Path:
+        """What it writes."""
+        return self._folder / "triton.log"
+
+    def start(self) -> None:
+        """Start the server and return when it says that it is ready; again on the same ports.
+
+        Raises:
+            ServerFailed: it ended, or was not ready in time; the text carries the end of its log.
+        """
+        remove_leftovers()
+        backends = self._make_backends()
+        for _ in range(_TRIES):
+            self.ports = self.ports or free_ports(*PORTS)
+            self._launch(backends)
+            if self._wait():
+                return
+            taken = "already in use" in self._said() or "failed to bind" in self._said().lower()
+            self.stop()
+            if not taken or self._given_ports:
+                break
+            self.ports = {}
+        raise ServerFailed(
+            f"the server did not get ready: {self._said()}",
+            where=str(self.repository),
+            fix=f"See {self.log}; `streetblur models check` looks at the models",
+        )
+
+    def is_running(self) -> bool:
+        """Whether its process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """Stop the server and its stubs, and remove their shared memory; may be called again."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # stubs that outlive a killed server
+        for left in _SHARED_MEMORY.glob(f"{self._prefix}*"):
+            left.unlink(missing_ok=True)
+
+    def __enter__(self) -> TritonServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _make_backends(self) -> Path:
+        """A backend folder: Python's own, and the stand-in for ONNX Runtime."""
+        backends = self._folder / "backends"
+        if not backends.exists():
+            python = backends / "python"
+            shutil.copytree(self._environment.triton / "backends" / "python", python)
+            number = f"{sys.version_info.major}.{sys.version_info.minor}"
+            stub = self._environment.triton / "python_backend_stubs" / number
+            shutil.copytree(stub, python, dirs_exist_ok=True)
+            shutil.copytree(_STANDIN, backends / "onnxruntime")
+        return backends
+
+    def _launch(self, backends: Path) -> None:
+        command = [
+            str(self._environment.binary),
+            f"--model-repository={self.repository}",
+            f"--backend-directory={backends}",
+            *(f"--{name}-address=127.0.0.1" for name in self.ports),
+            *(f"--{name}-port={port}" for name, port in self.ports.items()),
+            "--disable-auto-complete-config",
+            f"--backend-config=python,shm-region-prefix-name={self._prefix}",
+            f"--model-config-name={self._config_name}",
+            "--exit-timeout-secs=5",
+            *self._options,
+        ]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment.variables(),
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+
+    def _wait(self) -> bool:
+        """Whether it says that it is ready, in time."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        url = f"http://127.0.0.1:{self.ports['http']}/v2/health/ready"
+        while self.is_running() and time.monotonic() < deadline:
+            with suppress(OSError), urllib.request.urlopen(url, timeout=1) as answer:
+                if answer.status == 200 and self.is_running():
+                    return True
+            time.sleep(_LOOK_S)
+        return False
+
+    def _said(self) -> str:
+        """The lines of the log that tell what is wrong."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        lines = text.strip().splitlines()
+        telling = [line for line in lines if "error" in line.lower() or "Misconfigured" in line]
+        return " | ".join(telling[-3:] or lines[-3:])[-1500:]
+
+
+def free_ports(*names: str) -> dict[str, int]:
+    """Distinct loopback TCP ports that nothing listens on now, by name."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in names]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
+
+
+def remove_leftovers() -> None:
+    """Remove shared memory of servers whose starter was killed together with them."""
+    for path in _SHARED_MEMORY.glob("streetblur_*"):
+        found = _LEFTOVER.fullmatch(path.name)
+        with suppress(OSError):
+            if found and path.stat().st_uid == os.getuid() and not psutil.pid_exists(int(found[1])):
+                path.unlink()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel stop the server when this process is killed and cannot."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
