@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INPUT ?=
 OUTPUT ?= demo/output
 
-.PHONY: setup demo test lint nightly bench lock clean
+.PHONY: setup demo triton test lint nightly bench lock clean
 
 setup: $(VENV)/.installed  ## the environment in .venv/, with .venv/bin/streetblur
 
@@ -22,6 +22,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 demo: setup  ## blur real photographs (or INPUT=folder) into demo/output and show where they are
 	$(BIN)/python -m evaluation.demo run $(if $(INPUT),--input '$(INPUT)') --output '$(OUTPUT)'
+
+triton: setup  ## a real Triton server on this machine, in an environment of its own
+	$(BIN)/streetblur serve --install
 
 lint: $(VENV)/.installed-dev  ## style, types, import directions
 	$(BIN)/ruff check .

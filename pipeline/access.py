@@ -53,12 +53,19 @@ def spec_of(
     Raises:
         ConfigurationError: naming file and field.
     """
+    flags["triton"] = _triton_flags(flags.get("triton"), insecure)
     return load_spec(job_file, storage=_storage_flags(endpoint_url, insecure), **flags)
 
 
 def _storage_flags(endpoint_url: str | None, insecure: bool | None) -> dict[str, Any] | None:
     """What the flags set of ``storage``; what they leave open, environment and file say."""
     flags = {"endpoint_url": endpoint_url or None, "insecure": insecure}
+    return {name: value for name, value in flags.items() if value is not None} or None
+
+
+def _triton_flags(urls: list[str] | None, insecure: bool | None) -> dict[str, Any] | None:
+    """What the flags set of ``triton``."""
+    flags = {"urls": tuple(urls) if urls else None, "insecure": insecure}
     return {name: value for name, value in flags.items() if value is not None} or None
 
 
@@ -72,6 +79,7 @@ def spec_of_job(access: Access, job_file: Path | None = None, **flags: Any) -> J
     record = workspace.ledger.job()
     if record is None:
         raise ConfigurationError("there is no such job", where=workspace.job)
+    flags["triton"] = _triton_flags(flags.get("triton"), access.storage.insecure or None)
     return load_spec(
         job_file,
         input=record.input,

@@ -26,6 +26,7 @@ from pipeline.cli_options import (
     JobOptions,
     LogOption,
     Policy,
+    ServerPort,
     Verbose,
     grouped,
 )
@@ -182,6 +183,23 @@ def explain(
 
     job = access.access_of(**asdict(place))
     raise typer.Exit(operations.explain(job, key, as_json))
+
+
+@app.command()
+def serve(
+    install: Annotated[
+        bool,
+        typer.Option("--install", help="Make the server's own environment first (300 MB, once)."),
+    ] = False,
+    grpc_port: ServerPort = None,
+    http_port: ServerPort = None,
+    metrics_port: ServerPort = None,
+) -> None:
+    """Start a real Triton server on this machine; prints its grpc:// address, for --triton."""
+    from pipeline import serve_commands
+
+    ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
+    serve_commands.serve(install=install, ports=ports)
 
 
 @models_app.command("list")

@@ -30,7 +30,9 @@ Endpoint = Annotated[
 ]
 Insecure = Annotated[
     bool | None,
-    typer.Option("--insecure", help="Accept an S3 server elsewhere that is reached by plain http."),
+    typer.Option(
+        "--insecure", help="Accept S3 and Triton servers elsewhere that are reached without TLS."
+    ),
 ]
 Policy = Annotated[
     str | None,
@@ -52,6 +54,10 @@ LogOption = Annotated[
 ]
 Verbose = Annotated[
     bool, typer.Option("--verbose", help="A line for each picture instead of a bar.")
+]
+ServerPort = Annotated[
+    int | None,
+    typer.Option(min=1, max=65_535, help="On this loopback port; by default a free one."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -113,6 +119,15 @@ class Execution:
     ray_address: Annotated[
         str | None,
         typer.Option("--ray-address", help="A running Ray cluster; by default a private one."),
+    ] = None
+    triton: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--triton",
+            metavar="URL",
+            help="A Triton server to ask, grpc://host:port (grpcs:// for TLS); repeat it for "
+            "several. By default the models run in the workers.",
+        ),
     ] = None
     allow_unblur: Annotated[
         bool | None,

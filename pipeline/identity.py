@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,3 +25,9 @@ def row_identity(revision: Revision, key: str, etag: str) -> str:
 def is_valid(row: Mapping[str, Any], identity: str) -> bool:
     """Whether an outcome row still stands; a failure never does."""
     return row["status"] in {"published", "quarantined"} and row["identity"] == identity
+
+
+def fingerprints(models: Mapping[str, str]) -> dict[str, str]:
+    """Of ``{model: "version:fingerprint"}`` the fingerprints, by model."""
+    found = {name: value.partition(":")[2] for name, value in models.items()}
+    return {name: value for name, value in found.items() if re.fullmatch("[0-9a-f]{16}", value)}

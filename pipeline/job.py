@@ -30,12 +30,17 @@ from pipeline.policy import PrivacyPolicy, describe_validation
 from pipeline.storage import StorageSettings
 from pipeline.storage_location import WORKSPACE_FOLDER as WORKSPACE_FOLDER
 from pipeline.yaml_files import read_yaml
+from serving.backends.triton_settings import TritonSettings
+from serving.errors import InvalidInput
 
 log = logging.getLogger(__name__)
 
 TAKEN_NAMES = frozenset({"lease", "tmp"})
 # Read elsewhere: secret, model registry, evaluation.
-_OTHER_SETTINGS = {"SECRET", "SECRET_FILE", "MODEL_REPOSITORY", "CACHE", "DATA"}
+_OTHER_SETTINGS = {
+    *("SECRET", "SECRET_FILE", "MODEL_REPOSITORY", "CACHE", "DATA"),
+    *("TRITON_TOKEN", "TRITON_TOKEN_FILE"),
+}
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -83,6 +88,8 @@ class JobSpec(BaseSettings):
         lease_ttl_s: how long a silent holder of the output's lease is waited for.
         limits: bounds for one image.
         storage: endpoint, timeouts and retries of the object store.
+        triton: the Triton servers to ask, if any, and how; by default the models run in the
+            workers.
     """
 
     model_config = SettingsConfigDict(
@@ -106,6 +113,16 @@ class JobSpec(BaseSettings):
     lease_ttl_s: Annotated[float, Field(gt=0, le=LONGEST_TTL_S, allow_inf_nan=False)] = 30.0
     limits: Limits = Limits()
     storage: StorageSettings = StorageSettings()
+    triton: TritonSettings = TritonSettings()
+
+    @model_validator(mode="after")
+    def _servers_can_be(self) -> JobSpec:
+        if self.triton.urls:
+            try:
+                self.triton.addresses()
+            except InvalidInput as error:
+                raise ConfigurationError(error.what, where=error.where, fix=error.fix) from error
+        return self
 
     @model_validator(mode="after")
     def _fewest_not_above_most(self) -> JobSpec:
@@ -171,7 +188,7 @@ def settings_from(
             str(error), where=where, fix="Nested fields are STREETBLUR_<GROUP>__<FIELD>"
         ) from error
     except ConfigurationError as error:  # of a group that judges its own values
-        raise ConfigurationError(str(error), where=where, fix=fix) from error
+        raise ConfigurationError(str(error), where=where) from error
 
 
 def _content(file: Path) -> dict[str, Any]:
@@ -205,7 +222,11 @@ def _wrong(faults: Sequence[ErrorDetails], file: Path | None, fix: str) -> Confi
 
 def warn_of_unknown_settings(environment: Mapping[str, str]) -> None:
     """Say which ``STREETBLUR_`` variables mean nothing: a typo would leave a default in force."""
-    nested = {"STORAGE": fields(StorageSettings), "LIMITS": Limits.model_fields}
+    nested = {
+        "STORAGE": fields(StorageSettings),
+        "TRITON": fields(TritonSettings),
+        "LIMITS": Limits.model_fields,
+    }
     known = {name.upper() for name in JobSpec.model_fields} | _OTHER_SETTINGS
     for group, names in nested.items():
         known |= {f"{group}__{getattr(each, 'name', each)}".upper() for each in names}

@@ -4,17 +4,51 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from serving import registry
+from serving.backends.triton_settings import TritonSettings
 from serving.errors import ModelMissing
 from serving.model_checks import check_models
 
 log = logging.getLogger(__name__)
 out = Console(highlight=False, soft_wrap=True)
+
+
+Models = Callable[[dict[str, int]], dict[str, str]]
+
+
+def models_for(triton: TritonSettings, *, fetch_missing: bool = True) -> Models:
+    """What tells ``version:fingerprint`` of the models that judge: here, or on the servers.
+
+    Args:
+        triton: servers, if any.
+        fetch_missing: of models here, fetch what is missing or stale.
+    """
+    if triton.urls:
+        return partial(models_served, triton)
+    return models_in_force if fetch_missing else models_present
+
+
+def models_served(triton: TritonSettings, versions: dict[str, int]) -> dict[str, str]:
+    """``version:fingerprint`` of each model on the servers; the empty filter has none.
+
+    Raises:
+        ServingError: a server does not answer or serves something else.
+    """
+    from serving.backends.served import served_fingerprints
+
+    asked = {name: number for name, number in versions.items() if not _is_empty(name, number)}
+    found = served_fingerprints(triton, asked)
+    return {
+        name: f"{number}:{found[name]}" if name in found else str(number)
+        for name, number in versions.items()
+    }
 
 
 def models_in_force(versions: dict[str, int]) -> dict[str, str]:
@@ -45,7 +79,7 @@ def models_present(versions: dict[str, int]) -> dict[str, str]:
     repository = registry.find_repository()
     found = {}
     for name, number in versions.items():
-        if name == "postprocessor" and number == 0:
+        if _is_empty(name, number):
             found[name] = "0"
             continue
         try:
@@ -54,6 +88,11 @@ def models_present(versions: dict[str, int]) -> dict[str, str]:
         except ModelMissing:
             found[name] = f"{number}:missing"
     return found
+
+
+def _is_empty(name: str, version: int) -> bool:
+    """Whether this is the filter that lets everything through; it is no model."""
+    return name == "postprocessor" and version == 0
 
 
 def fetch() -> None:

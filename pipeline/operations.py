@@ -56,7 +56,7 @@ def choice_of(*, failed: bool, quarantined: bool, shard: int | None) -> Choice:
 def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
     """Run a job, show its progress, write its report; returns the exit code."""
     from pipeline.metrics import JobMetrics
-    from pipeline.model_commands import models_in_force
+    from pipeline.model_commands import models_for
     from pipeline.observer import Observer
     from pipeline.progress import BarObserver, LogObserver, MetricsObserver
     from pipeline.report import write_report
@@ -71,7 +71,7 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
         observers.append(
             stack.enter_context(BarObserver(Console(stderr=True))) if bar else LogObserver()
         )
-        runner = Runner(spec, observers, models_in_force, choice or Choice())
+        runner = Runner(spec, observers, models_for(spec.triton), choice or Choice())
         try:
             result = runner.run()
         except KeyboardInterrupt:
@@ -126,10 +126,10 @@ def resume_command(spec: JobSpec, arguments: Sequence[str]) -> str:
 
 def plan(spec: JobSpec) -> None:
     """List the input into the manifest and print what was found."""
-    from pipeline.model_commands import models_in_force
+    from pipeline.model_commands import models_for
     from pipeline.runner import Runner
 
-    workspace, revision = Runner(spec, [], models_in_force).plan_only()
+    workspace, revision = Runner(spec, [], models_for(spec.triton)).plan_only()
     table = Table(title=f"job {workspace.job}, revision {revision.number}", show_header=False)
     table.add_row("pictures", f"{revision.live_rows:,} ({revision.bytes / 1e6:,.1f} MB)")
     table.add_row("new shards", f"{revision.shard_count:,}")
@@ -143,7 +143,7 @@ def plan(spec: JobSpec) -> None:
 
 def show_preview(spec: JobSpec) -> None:
     """Print what a run would do; writes nothing and fetches no model."""
-    from pipeline.model_commands import models_present
+    from pipeline.model_commands import models_for
     from pipeline.planner import Rules, assume_models, preview
 
     configured_secret(spec)
@@ -157,7 +157,8 @@ def show_preview(spec: JobSpec) -> None:
         workspace.refuse_if_public(write=False)
     policy = load_policy(spec.policy) if spec.policy else last_policy(ledger)
     overrides = load_overrides(spec.overrides) if spec.overrides else None
-    models = assume_models(models_present(policy.models.model_dump()), workspace)
+    models_of = models_for(spec.triton, fetch_missing=False)
+    models = assume_models(models_of(policy.models.model_dump()), workspace)
     found = preview(
         source,
         workspace,

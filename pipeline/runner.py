@@ -14,6 +14,7 @@ from pipeline.cut_off import past_policies
 from pipeline.due import Choice, WorkFinder
 from pipeline.engine import Engine, LocalEngine
 from pipeline.errors import ConfigurationError
+from pipeline.identity import fingerprints
 from pipeline.images import ImageLimits
 from pipeline.job import JobRecord, JobSpec, Revision
 from pipeline.lease import Lease, acquire
@@ -211,6 +212,8 @@ class Runner:
             epoch=lease.epoch,
             secret_id=secret.id,
             detector=self.detector,
+            triton=spec.triton,
+            fingerprints=fingerprints(revision.models),
             models=",".join(f"{name}={value}" for name, value in sorted(revision.models.items())),
             policy_digest=revision.policy_digest,
             past=past_policies([workspace.ledger, *_siblings(workspace, revision)], revision),

@@ -21,6 +21,7 @@ from pipeline.stages.publish import Publish
 from pipeline.stages.redact import Redact
 from pipeline.storage import StorageSettings, open_store
 from serving.allocator import keep_freed_memory
+from serving.backends.triton_settings import TritonSettings
 from serving.geometry import LABELS
 
 
@@ -38,6 +39,9 @@ class StageConfig:
         secret_id: HMAC id of the noise secret every worker must hold.
         detector: ``module:function`` that takes this configuration and gives a Detector.
         model_repository: where the models lie; by default as the registry finds them.
+        triton: servers to ask instead, if it names any.
+        models: ``model=version:fingerprint`` of all that judge, for the outcomes.
+        fingerprints: of the graphs that must have answered, by model.
         past: policies of runs that may have been cut off, by digest (see ``WorkItem.past``).
     """
 
@@ -51,17 +55,20 @@ class StageConfig:
     secret_id: str
     detector: str = "pipeline.stages.build:packaged_detector"
     model_repository: str | None = None
+    triton: TritonSettings = field(default_factory=TritonSettings)
     models: str = ""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
     policy_digest: str = ""
     past: Mapping[str, PrivacyPolicy] = field(default_factory=dict)
 
 
 def packaged_detector(config: StageConfig) -> Detector:
-    """The detectors of the model repository behind the local backend, canary checked.
+    """The detectors behind the Triton servers, or of the model repository in this process.
 
     Candidates well below the policy's thresholds are recorded too, never any above them lost.
     """
-    from serving.detectors import DEFAULT_FLOOR, load_detectors
+    from serving.backends.choose import open_backend
+    from serving.detectors import DEFAULT_FLOOR, DetectorSet
 
     policies = (config.policy, *config.past.values())
     floor = {
@@ -69,7 +76,8 @@ def packaged_detector(config: StageConfig) -> Detector:
         for label in LABELS
     }
     versions = config.policy.models.model_dump()
-    return load_detectors(versions, repository=config.model_repository, floor=floor)
+    backend = open_backend(config.triton, repository=config.model_repository)
+    return DetectorSet(backend, versions, floor, fingerprints=config.fingerprints)
 
 
 Chain = Callable[[Envelope], Envelope]

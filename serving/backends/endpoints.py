@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import tritonclient.grpc as grpcclient
 
+from serving.backends.shared_memory import SharedInputs
 from serving.backends.triton_settings import Address
 
 TRIP_AFTER = 3
@@ -33,7 +34,8 @@ class Endpoint:
         failures: in a row.
         rests_until: when it is asked again.
         doubted: whether it must prove that it is ready before it is asked again.
-        shares: whether it reads our shared memory; None until tried.
+        memory: what it reads tensors from; None if they are sent.
+        shares: whether there is such memory; None until tried.
         answered: whether it has answered since its canary was judged last.
         excluded: why nobody relies on it; empty if they do.
     """
@@ -44,9 +46,16 @@ class Endpoint:
     failures: int = 0
     rests_until: float = 0.0
     doubted: bool = False
+    memory: SharedInputs | None = None
     shares: bool | None = None
     answered: bool = False
     excluded: str = ""
+
+    def stop_sharing(self) -> None:
+        """Let the memory go: a server that was started again does not know it."""
+        if self.memory is not None:
+            self.memory.close()
+        self.memory, self.shares = None, None
 
 
 class Endpoints:
@@ -117,7 +126,7 @@ class Endpoints:
         """
         endpoint.in_flight -= 1
         if gone or endpoint.failures + 1 >= TRIP_AFTER:
-            endpoint.shares = None  # a server that was started again has forgotten the region
+            endpoint.stop_sharing()
             self.rest(endpoint)
         else:
             endpoint.failures += 1

@@ -23,8 +23,9 @@ _NAME = re.compile(rf"{PREFIX}_(\d+)_(\d+)_(\d+)_[0-9a-f]+")
 class SharedInputs:
     """A region of shared memory, divided into slots of one size, each for one request's tensors.
 
-    Only this user may read it. The memory is reserved at once: a container whose ``/dev/shm`` is
-    too small for it is found out here, not by a signal when it is written to.
+    Only this user may open it. The memory is reserved at once: a container whose ``/dev/shm`` is
+    too small for it is found out here, not by a signal when it is written to. Once the server has
+    opened it, its name is to be removed (``hide``): then nothing stays behind, whoever is killed.
 
     Args:
         slots: requests in flight at most.
@@ -73,27 +74,35 @@ class SharedInputs:
         """The request was answered, or will never be."""
         self._free.append(slot)
 
-    def close(self) -> None:
-        """Remove the region; servers that have it open let it go by themselves."""
+    def hide(self) -> None:
+        """Remove the region's name; who has it open keeps it."""
         self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let the region go; a server keeps it until it is told to unregister it."""
+        self.hide()
         with suppress(BufferError):
             self._memory.close()
 
 
 def remove_leftovers() -> None:
-    """Remove regions of this user's processes that were killed, of this process namespace."""
+    """Remove regions of this user's processes that were killed before they hid them."""
     for path in FOLDER.glob(f"{PREFIX}_*"):
-        found = _NAME.fullmatch(path.name)
         with suppress(OSError):
-            if found and path.stat().st_uid == os.getuid() and _is_gone(*found.groups()):
+            if path.stat().st_uid == os.getuid() and is_leftover(path.name):
                 path.unlink()
 
 
-def _is_gone(namespace: str, pid: str, started: str) -> bool:
-    if int(namespace) != _namespace():
+def is_leftover(name: str) -> bool:
+    """Whether a region of this name belongs to a process of this machine that is gone.
+
+    Of processes in another process namespace (a container) nothing can be told: False.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None or int(found[1]) != _namespace():
         return False
     try:
-        return _owner(int(pid)) != f"{namespace}_{pid}_{started}"
+        return _owner(int(found[2])) != f"{found[1]}_{found[2]}_{found[3]}"
     except psutil.NoSuchProcess:
         return True
 

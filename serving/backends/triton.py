@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import grpc
@@ -17,7 +19,7 @@ from serving.allocator import keep_freed_memory
 from serving.backends.endpoints import Endpoint, Endpoints
 from serving.backends.local import check_inputs
 from serving.backends.protocol import InferenceBackend, Outputs, Request, Tensors
-from serving.backends.shared_memory import SharedInputs
+from serving.backends.shared_memory import SharedInputs, is_leftover
 from serving.backends.triton_settings import Address, TritonSettings, token
 from serving.backends.window import Transport, Window
 from serving.contracts import CONTRACTS
@@ -28,6 +30,9 @@ log = logging.getLogger(__name__)
 
 PROBE_S = 1.0
 """How long a server may take to say that it is ready."""
+
+SLOT_BYTES = 3 * TILE * TILE
+"""The largest picture tensor; what is larger is sent."""
 
 REPLICA_OUTAGE_S = 2.0
 """How long one server is waited for while there are others that can do its work."""
@@ -61,8 +66,6 @@ class TritonBackend(InferenceBackend, Transport):
     def __init__(self, settings: TritonSettings) -> None:
         self.settings = settings
         self._headers = {"authorization": f"Bearer {value}"} if (value := token()) else {}
-        self._memory: SharedInputs | None = None
-        self._may_share = settings.shared_memory
         self._closed = False
         addresses = settings.addresses()
         keep_freed_memory()
@@ -117,35 +120,28 @@ class TritonBackend(InferenceBackend, Transport):
             return
         self._closed = True
         for endpoint in self.endpoints:
-            if endpoint.shares and self._memory is not None:
-                try:
-                    endpoint.client.unregister_system_shared_memory(
-                        self._memory.name, headers=self._headers, client_timeout=PROBE_S
-                    )
-                except InferenceServerException:
-                    log.debug("%s keeps the region until it ends", endpoint.address.url)
+            if endpoint.memory is not None:
+                with suppress(InferenceServerException):  # it is gone, and the region with it
+                    self._unregister(endpoint, endpoint.memory.name)
+            endpoint.stop_sharing()
             endpoint.client.close()
-        if self._memory is not None:
-            self._memory.close()
 
     # what a window asks of it
 
     def send(
         self, endpoint: Endpoint, request: Request, timeout_s: float, callback: Any
-    ) -> tuple[Any, int | None]:
+    ) -> tuple[Any, Callable[[], None]]:
         """See ``Transport.send``."""
         tensors = []
-        slot = None
-        placed = self._place(endpoint, request.inputs)
+        memory = self._shared(endpoint)
+        placed = memory.put(request.inputs) if memory is not None else None
         for name, array in request.inputs.items():
             kind = np_to_triton_dtype(array.dtype)
             tensor = grpcclient.InferInput(name, list(array.shape), kind)
-            if placed is None:
+            if memory is None or placed is None:
                 tensor.set_data_from_numpy(array)
             else:
-                slot, offsets = placed
-                assert self._memory is not None  # noqa: S101 - for the type checker
-                tensor.set_shared_memory(self._memory.name, array.nbytes, offsets[name])
+                tensor.set_shared_memory(memory.name, array.nbytes, placed[1][name])
             tensors.append(tensor)
         version = "" if request.version is None else str(request.version)
         call = endpoint.client.async_infer(
@@ -156,12 +152,9 @@ class TritonBackend(InferenceBackend, Transport):
             client_timeout=timeout_s,
             headers=self._headers,
         )
-        return call, slot
-
-    def release(self, slot: int | None) -> None:
-        """See ``Transport.release``."""
-        if slot is not None and self._memory is not None:
-            self._memory.give_back(slot)
+        if memory is None or placed is None:
+            return call, lambda: None
+        return call, partial(memory.give_back, placed[0])
 
     def read(self, request: Request, result: grpcclient.InferResult) -> Outputs:
         """See ``Transport.read``."""
@@ -231,28 +224,32 @@ class TritonBackend(InferenceBackend, Transport):
                 )
             time.sleep(min(self.endpoints.wakes_in() + 0.01, 0.5))
 
-    def _place(self, endpoint: Endpoint, inputs: Tensors) -> tuple[int, Mapping[str, int]] | None:
-        """Put tensors where ``endpoint`` reads them; None if they have to be sent."""
-        if not (self._may_share and endpoint.address.loopback) or endpoint.shares is False:
-            return None
-        if self._memory is None:
-            try:
-                self._memory = SharedInputs(self.settings.in_flight, 3 * TILE * TILE)
-            except OSError as error:
-                log.info("pictures are sent by gRPC: no shared memory (%s)", error)
-                self._may_share = False
-                return None
+    def _shared(self, endpoint: Endpoint) -> SharedInputs | None:
+        """Memory that the server reads; None if tensors have to be sent."""
         if endpoint.shares is None:
-            endpoint.shares = self._register(endpoint, self._memory)
-        return self._memory.put(inputs) if endpoint.shares else None
+            endpoint.memory = None
+            if self.settings.shared_memory and endpoint.address.loopback:
+                endpoint.memory = self._share(endpoint)
+            endpoint.shares = endpoint.memory is not None
+        return endpoint.memory
 
-    def _register(self, endpoint: Endpoint, memory: SharedInputs) -> bool:
-        """Whether the server reads our memory: not if it runs elsewhere, or as another user."""
+    def _share(self, endpoint: Endpoint) -> SharedInputs | None:
+        """Agree with the server on memory that it reads: it may run elsewhere, or as another user.
+
+        It also forgets the memory of processes that were killed.
+        """
+        url = endpoint.address.url
         try:
-            # what a server remembers under this name may be of a process before this one
-            endpoint.client.unregister_system_shared_memory(
-                memory.name, headers=self._headers, client_timeout=PROBE_S
+            memory = SharedInputs(self.settings.in_flight, SLOT_BYTES)
+        except OSError as error:
+            log.info("%s gets pictures by gRPC: no shared memory (%s)", url, error)
+            return None
+        try:
+            known = endpoint.client.get_system_shared_memory_status(
+                headers=self._headers, client_timeout=PROBE_S
             )
+            for name in filter(is_leftover, known.regions):
+                self._unregister(endpoint, name)
             endpoint.client.register_system_shared_memory(
                 memory.name,
                 memory.name,
@@ -261,9 +258,16 @@ class TritonBackend(InferenceBackend, Transport):
                 client_timeout=PROBE_S,
             )
         except InferenceServerException as error:
-            log.info("%s gets pictures by gRPC (%s)", endpoint.address.url, error.message())
-            return False
-        return True
+            log.info("%s gets pictures by gRPC (%s)", url, error.message())
+            memory.close()
+            return None
+        memory.hide()
+        return memory
+
+    def _unregister(self, endpoint: Endpoint, name: str) -> None:
+        endpoint.client.unregister_system_shared_memory(
+            name, headers=self._headers, client_timeout=PROBE_S
+        )
 
 
 class _Replica(InferenceBackend):

@@ -6,7 +6,7 @@ import heapq
 import queue
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -49,15 +49,12 @@ class Transport(Protocol):
 
     def send(
         self, endpoint: Endpoint, request: Request, timeout_s: float, callback: Any
-    ) -> tuple[Any, int | None]:
+    ) -> tuple[Any, Callable[[], None]]:
         """Start a request; ``callback(result, error)`` comes from another thread.
 
         Returns:
-            The call, to be cancelled, and the slot of shared memory it holds.
+            The call, to be cancelled, and what to do when it is over.
         """
-
-    def release(self, slot: int | None) -> None:
-        """The slot is no longer read."""
 
     def read(self, request: Request, result: Any) -> Outputs:
         """The tensors of an answer."""
@@ -74,7 +71,7 @@ class Flight:
         tries, deaths, timeouts, lone_tries: what has happened to it.
         failing_since: when it failed first; None before.
         last: who failed it last.
-        call, endpoint, slot: of the try that is under way.
+        call, endpoint, release: of the try that is under way; ``release`` when it is over.
     """
 
     number: int
@@ -88,7 +85,7 @@ class Flight:
     last: Endpoint | None = None
     call: Any = None
     endpoint: Endpoint | None = None
-    slot: int | None = None
+    release: Callable[[], None] = field(default=lambda: None)
 
 
 @dataclass(slots=True)
@@ -176,7 +173,7 @@ class Window:
         def landed(result: Any, error: Any) -> None:
             self._done.put((flight, result, error))
 
-        flight.call, flight.slot = self.transport.send(
+        flight.call, flight.release = self.transport.send(
             endpoint, flight.request, self.timeout_s, landed
         )
         self._flying.add(flight)
@@ -198,8 +195,7 @@ class Window:
                 ) from None
             return
         self._flying.discard(flight)
-        self.transport.release(flight.slot)
-        flight.slot, flight.call = None, None
+        flight.release()
         if error is None:
             self._landed(flight, result)
         else:
@@ -219,7 +215,7 @@ class Window:
         flight.last = endpoint
         if _LOST_REGION in text:
             self.endpoints.failed(endpoint, gone=False)
-            endpoint.shares = None  # the server was started again, and has forgotten it
+            endpoint.stop_sharing()
             self._try_later(flight, text)
         elif any(part in text.lower() for part in _LACKS):
             self.endpoints.failed(endpoint, gone=True)
@@ -332,7 +328,7 @@ class Window:
         """Give up what is under way; its answers go nowhere."""
         for flight in self._flying:
             flight.call.cancel()
-            self.transport.release(flight.slot)
+            flight.release()
             if flight.endpoint is not None:
                 self.endpoints.forget(flight.endpoint)
         self._flying.clear()

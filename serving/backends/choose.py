@@ -1,0 +1,30 @@
+"""Which backend runs the models: servers if any are named, else this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from serving.backends.protocol import InferenceBackend
+from serving.backends.triton_settings import TritonSettings
+
+
+def open_backend(
+    triton: TritonSettings, *, repository: str | Path | None = None, threads: int = 1
+) -> InferenceBackend:
+    """The Triton backend if ``triton`` names a server, else the embedded one.
+
+    Args:
+        triton: servers and how they are reached.
+        repository: of the embedded backend, see ``registry.find_repository``.
+        threads: of each model in the embedded backend.
+
+    Raises:
+        ServingError: the settings cannot be, or the repository cannot be used.
+    """
+    if triton.urls:
+        from serving.backends.triton import TritonBackend
+
+        return TritonBackend(triton)
+    from serving.backends.local import LocalBackend
+
+    return LocalBackend(repository, threads=threads)

@@ -1,0 +1,58 @@
+"""What Triton servers serve: the fingerprint of each model version, asked of every server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from serving.backends.protocol import InferenceBackend
+from serving.backends.triton import TritonBackend
+from serving.backends.triton_settings import TritonSettings
+from serving.contracts import CONTRACTS, FINGERPRINT, MULTIPLE, ModelContract
+from serving.errors import ModelCorrupt
+from serving.sanity import check_tensors
+
+
+def served_fingerprints(settings: TritonSettings, versions: Mapping[str, int]) -> dict[str, str]:
+    """Fingerprint (16 hex digits) of each model's version, the same on every server.
+
+    Args:
+        settings: the servers.
+        versions: by model.
+
+    Raises:
+        ModelMissing: a server does not serve a version.
+        ModelCorrupt: servers serve different graphs under one number.
+        ServingError: a server does not answer, or not as the contract says.
+    """
+    backend = TritonBackend(settings)
+    try:
+        found: dict[str, str] = {}
+        for replica in backend.replicas():
+            for model, version in versions.items():
+                fingerprint = _ask(replica, CONTRACTS[model], version)
+                if found.setdefault(model, fingerprint) != fingerprint:
+                    raise ModelCorrupt(
+                        f"one server serves graph {found[model]}, another {fingerprint}",
+                        where=f"{model} {version} at {', '.join(settings.urls)}",
+                        fix="Give all servers the same model repository",
+                    )
+        return found
+    finally:
+        backend.close()
+
+
+def _ask(replica: InferenceBackend, contract: ModelContract, version: int) -> str:
+    inputs = {
+        spec.name: np.zeros([_size(dim) for dim in spec.shape], spec.dtype)
+        for spec in contract.inputs
+    }
+    outputs = replica.infer(contract.name, inputs, version=version)
+    check_tensors(contract, outputs, batch=1)
+    return bytes(outputs[FINGERPRINT.name][0].tobytes()).hex()
+
+
+def _size(dim: int | str) -> int:
+    """The smallest that a contract allows."""
+    return dim if isinstance(dim, int) else 1 if dim == "N" else MULTIPLE

@@ -1,0 +1,121 @@
+"""A Triton server for development: started, judged by the canary, and stopped with its starter."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from serving.backends.triton import TritonBackend
+from serving.backends.triton_settings import TritonSettings
+from serving.canary import run_canary
+from serving.contracts import CONTRACTS, DETECTORS
+from serving.detectors import DetectorSet
+from serving.errors import ModelMissing, ServerFailed
+from serving.registry import find_repository, present_versions
+from serving.server import environment
+from serving.server.process import PORTS, TritonServer, free_ports
+
+_FOLDER = "streetblur-triton-"
+_LEFTOVER = re.compile(rf"{_FOLDER}(\d+)-.*")
+_LOOK_S = 0.5
+
+
+@contextmanager
+def serving(
+    location: str | Path | None = None,
+    *,
+    ports: dict[str, int] | None = None,
+    log: Callable[[str], None] = lambda _: None,
+) -> Iterator[TritonServer]:
+    """A server that has found the canary's face and plate, with every version it serves.
+
+    Args:
+        location: model repository, see ``registry.find_repository``.
+        ports: ``grpc``, ``http``, ``metrics``: those that are given; the others are free ones.
+        log: called with one line for each step.
+
+    Raises:
+        ServerFailed: its environment is not installed, or it does not start.
+        ModelMissing: a model is not in the repository.
+        CanaryFailed: a model does not find what it should.
+    """
+    if not environment.installed():
+        raise ServerFailed(
+            f"Triton {environment.TRITON} is not installed yet",
+            where=str(environment.find_environment().folder),
+            fix="Run `streetblur serve --install` (or `make triton`); it takes 300 MB",
+        )
+    repository = find_repository(location)
+    versions = {model: present_versions(repository, model) for model in CONTRACTS}
+    for model, found in versions.items():
+        if not found:
+            raise ModelMissing(
+                "no version of the model is there",
+                where=str(repository / model),
+                fix="Run `streetblur models fetch`",
+            )
+    _remove_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
+    chosen = {**free_ports(*PORTS), **(ports or {})} if ports else None
+    server = TritonServer(environment.find_environment(), repository, folder, ports=chosen)
+    try:
+        log(f"starting Triton {environment.TRITON} over {repository}")
+        server.start()
+        for text in check_server(server.url, versions):
+            log(text)
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_for_end(server: TritonServer) -> None:
+    """Return never but by an exception.
+
+    Raises:
+        ServerFailed: the server ended by itself.
+        KeyboardInterrupt: asked to stop.
+    """
+    while server.is_running():
+        time.sleep(_LOOK_S)
+    text = server.log.read_text(errors="replace").strip().splitlines()
+    raise ServerFailed(f"the server ended: {' | '.join(text[-3:])}", where=server.url)
+
+
+def check_server(url: str, versions: dict[str, tuple[int, ...]]) -> Iterator[str]:
+    """Judge the canary with every version of each detector; one line for each.
+
+    Args:
+        url: ``grpc://host:port``.
+        versions: by model.
+
+    Raises:
+        CanaryFailed: a version does not find what it should.
+        ServingError: the server does not answer, or lacks a version.
+    """
+    backend = TritonBackend(TritonSettings((url,)))
+    try:
+        for contract in DETECTORS:
+            for version in versions[contract.name]:
+                run_canary(DetectorSet(backend, {contract.name: version}, detectors=(contract,)))
+                yield f"{contract.name} {version}: canary ok"
+    finally:
+        backend.close()
+
+
+def _remove_leftovers() -> None:
+    """Remove folders of starters that were killed; their servers have stopped with them."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        found = _LEFTOVER.fullmatch(path.name)
+        with suppress(OSError):
+            mine = path.stat().st_uid == os.getuid()
+            if found and mine and not psutil.pid_exists(int(found[1])):
+                shutil.rmtree(path, ignore_errors=True)
