@@ -54,6 +54,7 @@ def spec_of(
         ConfigurationError: naming file and field.
     """
     flags["triton"] = _triton_flags(flags.get("triton"), insecure)
+    flags["models"] = _versions(flags.pop("model", None))
     return load_spec(job_file, storage=_storage_flags(endpoint_url, insecure), **flags)
 
 
@@ -69,6 +70,20 @@ def _triton_flags(urls: list[str] | None, insecure: bool | None) -> dict[str, An
     return {name: value for name, value in flags.items() if value is not None} or None
 
 
+def _versions(named: list[str] | None) -> dict[str, str] | None:
+    """Of ``NAME=VERSION`` the versions by name.
+
+    Raises:
+        ConfigurationError: not of this form.
+    """
+    pairs = [one.partition("=") for one in named or ()]
+    if wrong := [name for name, sign, version in pairs if not (sign and version.isdigit())]:
+        raise ConfigurationError(
+            "this is no NAME=VERSION", where=f"--model {wrong[0]}", fix="--model face_detector=2"
+        )
+    return {name: version for name, _, version in pairs} or None
+
+
 def spec_of_job(access: Access, job_file: Path | None = None, **flags: Any) -> JobSpec:
     """The JobSpec of a job that exists: which one it is says its own record, the rest as always.
 
@@ -80,6 +95,7 @@ def spec_of_job(access: Access, job_file: Path | None = None, **flags: Any) -> J
     if record is None:
         raise ConfigurationError("there is no such job", where=workspace.job)
     flags["triton"] = _triton_flags(flags.get("triton"), access.storage.insecure or None)
+    flags["models"] = _versions(flags.pop("model", None))
     return load_spec(
         job_file,
         input=record.input,

@@ -129,6 +129,22 @@ class Execution:
             "several. By default the models run in the workers.",
         ),
     ] = None
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="NAME=VERSION",
+            help="Judge by this version of a model instead of the policy's; may be repeated.",
+        ),
+    ] = None
+    fallback: Annotated[
+        Literal["previous", "stop"] | None,
+        typer.Option(
+            "--fallback",
+            help="When a model fails its canary: go on with its previous version (default), or "
+            "stop.",
+        ),
+    ] = None
     allow_unblur: Annotated[
         bool | None,
         typer.Option("--allow-unblur", help="Let this run drop boxes that were blurred before."),

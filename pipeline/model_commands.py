@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.fallback import VersionsOf
 from serving import registry
 from serving.backends.triton_settings import TritonSettings
 from serving.errors import ModelMissing
@@ -33,6 +34,21 @@ def models_for(triton: TritonSettings, *, fetch_missing: bool = True) -> Models:
     if triton.urls:
         return partial(models_served, triton)
     return models_in_force if fetch_missing else models_present
+
+
+def versions_for(triton: TritonSettings) -> VersionsOf:
+    """What tells the versions of a model that could judge, rising: here, or on every server."""
+
+    def versions_of(model: str) -> tuple[int, ...]:
+        if triton.urls:
+            from serving.backends.served import served_versions
+
+            found = served_versions(triton, model)
+        else:
+            found = registry.present_versions(registry.find_repository(), model)
+        return (0, *found) if model == "postprocessor" else found
+
+    return versions_of
 
 
 def models_served(triton: TritonSettings, versions: dict[str, int]) -> dict[str, str]:

@@ -56,7 +56,7 @@ def choice_of(*, failed: bool, quarantined: bool, shard: int | None) -> Choice:
 def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
     """Run a job, show its progress, write its report; returns the exit code."""
     from pipeline.metrics import JobMetrics
-    from pipeline.model_commands import models_for
+    from pipeline.model_commands import models_for, versions_for
     from pipeline.observer import Observer
     from pipeline.progress import BarObserver, LogObserver, MetricsObserver
     from pipeline.report import write_report
@@ -71,7 +71,13 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
         observers.append(
             stack.enter_context(BarObserver(Console(stderr=True))) if bar else LogObserver()
         )
-        runner = Runner(spec, observers, models_for(spec.triton), choice or Choice())
+        runner = Runner(
+            spec,
+            observers,
+            models_for(spec.triton),
+            choice or Choice(),
+            available=versions_for(spec.triton),
+        )
         try:
             result = runner.run()
         except KeyboardInterrupt:
@@ -156,6 +162,7 @@ def show_preview(spec: JobSpec) -> None:
     with suppress(NotFound):
         workspace.refuse_if_public(write=False)
     policy = load_policy(spec.policy) if spec.policy else last_policy(ledger)
+    policy = policy.with_models(spec.models)
     overrides = load_overrides(spec.overrides) if spec.overrides else None
     models_of = models_for(spec.triton, fetch_missing=False)
     models = assume_models(models_of(policy.models.model_dump()), workspace)

@@ -41,6 +41,7 @@ class StageConfig:
         model_repository: where the models lie; by default as the registry finds them.
         triton: servers to ask instead, if it names any.
         models: ``model=version:fingerprint`` of all that judge, for the outcomes.
+        versions: of the models that judge; those that it does not name, as the policy says.
         fingerprints: of the graphs that must have answered, by model.
         past: policies of runs that may have been cut off, by digest (see ``WorkItem.past``).
     """
@@ -57,6 +58,7 @@ class StageConfig:
     model_repository: str | None = None
     triton: TritonSettings = field(default_factory=TritonSettings)
     models: str = ""
+    versions: Mapping[str, int] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     policy_digest: str = ""
     past: Mapping[str, PrivacyPolicy] = field(default_factory=dict)
@@ -75,7 +77,7 @@ def packaged_detector(config: StageConfig) -> Detector:
         label: min(DEFAULT_FLOOR, *(p.for_label(label).lowest_threshold for p in policies))
         for label in LABELS
     }
-    versions = config.policy.models.model_dump()
+    versions = {**config.policy.models.model_dump(), **config.versions}
     backend = open_backend(config.triton, repository=config.model_repository)
     return DetectorSet(backend, versions, floor, fingerprints=config.fingerprints)
 

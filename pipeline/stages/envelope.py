@@ -108,9 +108,9 @@ def guarded(name: str, stage: Stage, envelope: Envelope) -> Envelope:
     except PreconditionFailed as error:
         result = envelope.ended("failed", "source_changed", str(error))
     except StorageError as error:
-        result = envelope.ended("failed", _code(error), str(error))
+        result = envelope.ended("failed", code_of(error), str(error))
     except InferenceError as error:
-        result = envelope.ended("failed", _code(error), str(error))
+        result = envelope.ended("failed", code_of(error), str(error))
     except ServingError:
         raise
     except MemoryError:
@@ -130,7 +130,8 @@ def _place(error: Exception) -> str:
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "place unknown"
 
 
-def _code(error: Exception) -> str:
+def code_of(error: Exception) -> str:
+    """Names an error in outcomes: ``InferenceError`` is ``inference``."""
     name = type(error).__name__.removesuffix("Error")
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 

@@ -43,6 +43,20 @@ def served_fingerprints(settings: TritonSettings, versions: Mapping[str, int]) -
         backend.close()
 
 
+def served_versions(settings: TritonSettings, model: str) -> tuple[int, ...]:
+    """Versions of ``model`` that every server has ready, rising.
+
+    Raises:
+        ServingError: a server does not answer.
+    """
+    backend = TritonBackend(settings)
+    try:
+        sets = [backend.ready_versions(one, model) for one in backend.endpoints.usable()]
+        return tuple(sorted(set.intersection(*sets))) if sets else ()
+    finally:
+        backend.close()
+
+
 def _ask(replica: InferenceBackend, contract: ModelContract, version: int) -> str:
     inputs = {
         spec.name: np.zeros([_size(dim) for dim in spec.shape], spec.dtype)

@@ -114,6 +114,26 @@ class TritonBackend(InferenceBackend, Transport):
             return len(self.endpoints.usable()) > 1
         return self.endpoints.exclude(replica.endpoint, str(error))
 
+    def ready_versions(self, endpoint: Endpoint, model: str) -> set[int]:
+        """Versions of ``model`` that a server has ready.
+
+        Raises:
+            ServerUnavailable: it does not tell.
+        """
+        try:
+            index = endpoint.client.get_model_repository_index(
+                headers=self._headers, client_timeout=PROBE_S
+            )
+        except InferenceServerException as error:
+            raise ServerUnavailable(
+                f"it does not tell what it serves ({error.message()})", where=endpoint.address.url
+            ) from error
+        return {
+            int(one.version)
+            for one in index.models
+            if one.name == model and one.state == "READY" and one.version.isdigit()
+        }
+
     def close(self) -> None:
         """Let connections and shared memory go."""
         if self._closed:
