@@ -55,6 +55,7 @@ def spec_of(
     """
     flags["triton"] = _triton_flags(flags.get("triton"), insecure)
     flags["models"] = _versions(flags.pop("model", None))
+    flags["shadow"] = _shares(flags.pop("shadow", None))
     return load_spec(job_file, storage=_storage_flags(endpoint_url, insecure), **flags)
 
 
@@ -84,6 +85,26 @@ def _versions(named: list[str] | None) -> dict[str, str] | None:
     return {name: version for name, _, version in pairs} or None
 
 
+def _shares(named: list[str] | None) -> dict[str, dict[str, str]] | None:
+    """Of ``NAME:VERSION=SHARE`` the shares by name and version.
+
+    Raises:
+        ConfigurationError: not of this form.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for one in named or ():
+        model, colon, rest = one.partition(":")
+        version, sign, share = rest.partition("=")
+        if not (colon and sign and version.isdigit()):
+            raise ConfigurationError(
+                "this is no NAME:VERSION=SHARE",
+                where=f"--shadow {one}",
+                fix="For instance --shadow face_detector:2=0.1",
+            )
+        found.setdefault(model, {})[version] = share
+    return found or None
+
+
 def spec_of_job(access: Access, job_file: Path | None = None, **flags: Any) -> JobSpec:
     """The JobSpec of a job that exists: which one it is says its own record, the rest as always.
 
@@ -96,6 +117,7 @@ def spec_of_job(access: Access, job_file: Path | None = None, **flags: Any) -> J
         raise ConfigurationError("there is no such job", where=workspace.job)
     flags["triton"] = _triton_flags(flags.get("triton"), access.storage.insecure or None)
     flags["models"] = _versions(flags.pop("model", None))
+    flags["shadow"] = _shares(flags.pop("shadow", None))
     return load_spec(
         job_file,
         input=record.input,

@@ -22,6 +22,7 @@ _CARRIED = (
     "published",
     "ending",
     "notes",
+    "shadows",
     "milliseconds",
 )
 

@@ -227,6 +227,15 @@ def models_check() -> None:
     model_commands.check()
 
 
+@models_app.command("compare")
+@grouped
+def models_compare(place: ExistingJob, as_json: AsJson = False) -> None:
+    """Show how shadows (--shadow) differ from the versions that decided, over a job in OUTPUT."""
+    from pipeline import access, model_commands
+
+    model_commands.show_comparison(access.access_of(**asdict(place)), as_json)
+
+
 @policy_app.command("list")
 def policy_list() -> None:
     """List the policies that ship with the package."""

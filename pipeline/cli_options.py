@@ -137,6 +137,15 @@ class Execution:
             help="Judge by this version of a model instead of the policy's; may be repeated.",
         ),
     ] = None
+    shadow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shadow",
+            metavar="NAME:VERSION=SHARE",
+            help="Let this version judge a share of the pictures as well, for `models compare`; "
+            "it decides nothing. May be repeated.",
+        ),
+    ] = None
     fallback: Annotated[
         Literal["previous", "stop"] | None,
         typer.Option(

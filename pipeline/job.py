@@ -89,6 +89,8 @@ class JobSpec(BaseSettings):
         limits: bounds for one image.
         storage: endpoint, timeouts and retries of the object store.
         models: versions of models, by name, instead of the policy's.
+        shadow: by model and version, the share of pictures that this version judges as well,
+            chosen by their keys; recorded for `models compare`, it decides nothing.
         fallback: what to do when a model fails its canary: go on with its ``previous`` version, or
             ``stop``.
         triton: the Triton servers to ask, if any, and how; by default the models run in the
@@ -117,6 +119,7 @@ class JobSpec(BaseSettings):
     limits: Limits = Limits()
     storage: StorageSettings = StorageSettings()
     models: dict[ModelName, Annotated[int, Field(ge=0)]] = {}
+    shadow: dict[ModelName, dict[int, Annotated[float, Field(ge=0, le=1)]]] = {}
     fallback: Literal["previous", "stop"] = "previous"
     triton: TritonSettings = TritonSettings()
 

@@ -24,7 +24,7 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 
-_DECISION = pa.struct(
+DECISION_TYPE = pa.struct(
     [
         ("label", pa.string()),
         ("x1", pa.int32()),
@@ -40,6 +40,17 @@ _DECISION = pa.struct(
     ]
 )
 
+SHADOW_TYPE = pa.struct(
+    [
+        ("model", pa.string()),
+        ("version", pa.int32()),
+        ("fingerprint", pa.string()),
+        ("message", pa.string()),
+        ("detections", pa.list_(DECISION_TYPE)),
+    ]
+)
+"""What another version of a model made of a picture; ``message`` says why if it made nothing."""
+
 OUTCOME_SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -54,7 +65,7 @@ OUTCOME_SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("orientation", pa.int32()),
-        ("detections", pa.list_(_DECISION)),
+        ("detections", pa.list_(DECISION_TYPE)),
         ("kept", pa.int32()),
         ("dropped", pa.int32()),
         ("peak_face", pa.float32()),
@@ -75,6 +86,7 @@ OUTCOME_SCHEMA = pa.schema(
         ("ms_redact", pa.float32()),
         ("ms_publish", pa.float32()),
         ("finished_at", pa.string()),
+        ("shadows", pa.list_(SHADOW_TYPE)),
     ]
 )
 
@@ -179,6 +191,7 @@ class Outcome:
     redaction_version: int = REDACTION_VERSION
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     finished_at: str = ""
+    shadows: tuple[Mapping[str, Any], ...] = ()
 
     def as_row(self) -> dict[str, Any]:
         """The outcome as one Parquet row."""
@@ -188,7 +201,8 @@ class Outcome:
             if name not in {"detections", "kept", "dropped"} and not name.startswith("ms_")
         }
         row["notes"] = list(self.notes)
-        row["detections"] = [_decision_row(item) for item in self.detections]
+        row["shadows"] = list(self.shadows)
+        row["detections"] = [decision_row(item) for item in self.detections]
         row["kept"] = sum(item.kept for item in self.detections)
         row["dropped"] = len(self.detections) - row["kept"]
         for name in OUTCOME_SCHEMA.names:
@@ -197,7 +211,8 @@ class Outcome:
         return row
 
 
-def _decision_row(item: Decision) -> dict[str, Any]:
+def decision_row(item: Decision) -> dict[str, Any]:
+    """As a value of ``DECISION_TYPE``."""
     return {name: getattr(item, name) for name in Decision.__slots__}
 
 

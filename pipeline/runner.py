@@ -40,6 +40,7 @@ from pipeline.preconditions import (
 )
 from pipeline.result import RunResult, exit_code
 from pipeline.secret import NoiseSecret, fresh_secret, install_secret
+from pipeline.shadow import ShadowPlan
 from pipeline.stages.build import StageConfig
 from pipeline.storage import AccessDenied, NotFound, ObjectStore
 from pipeline.verify import verify
@@ -232,11 +233,25 @@ class Runner:
             detector=self.detector,
             triton=spec.triton,
             versions=model_versions(revision.models),
+            shadows=self._shadows(),
             fingerprints=fingerprints(revision.models),
             models=",".join(f"{name}={value}" for name, value in sorted(revision.models.items())),
             policy_digest=revision.policy_digest,
             past=past_policies([workspace.ledger, *_siblings(workspace, revision)], revision),
         )
+
+    def _shadows(self) -> tuple[ShadowPlan, ...]:
+        """The shadows that the spec asks for.
+
+        Raises:
+            ServingError: there is no such version.
+        """
+        plans = []
+        for model, shares in self.spec.shadow.items():
+            for version, share in shares.items():
+                known = fingerprints(self.models({model: version}))
+                plans.append(ShadowPlan(model, version, share, known.get(model, "")))
+        return tuple(plans)
 
     def _work(
         self, workspace: Workspace, revision: Revision, config: StageConfig, lease: Lease

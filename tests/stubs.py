@@ -169,3 +169,9 @@ def ageing(config):
 def unavailable(config):
     """See UnavailableDetector."""
     return UnavailableDetector()
+
+
+def versioned(config):
+    """Version 1 finds the centre, 2 the corner, 3 fails its canary."""
+    version = config.versions["face_detector"]
+    return {1: CentreDetector, 2: CornerDetector, 3: BrokenDetector}[version]()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from pipeline.errors import ConfigurationError
@@ -13,6 +14,7 @@ from pipeline.lease import LeaseGuard
 from pipeline.policy import PrivacyPolicy
 from pipeline.records import WorkItem
 from pipeline.secret import NoiseSecret, read_secret
+from pipeline.shadow import ShadowDetector, ShadowPlan
 from pipeline.stages.decide import Decide
 from pipeline.stages.detect import DetectGroup, Detector
 from pipeline.stages.envelope import Envelope, guarded
@@ -22,6 +24,7 @@ from pipeline.stages.redact import Redact
 from pipeline.storage import StorageSettings, open_store
 from serving.allocator import keep_freed_memory
 from serving.backends.triton_settings import TritonSettings
+from serving.contracts import DETECTORS
 from serving.geometry import LABELS
 
 
@@ -42,6 +45,8 @@ class StageConfig:
         triton: servers to ask instead, if it names any.
         models: ``model=version:fingerprint`` of all that judge, for the outcomes.
         versions: of the models that judge; those that it does not name, as the policy says.
+        only: names of the detectors that look; all if empty.
+        shadows: other versions that judge some pictures, and decide nothing.
         fingerprints: of the graphs that must have answered, by model.
         past: policies of runs that may have been cut off, by digest (see ``WorkItem.past``).
     """
@@ -59,6 +64,8 @@ class StageConfig:
     triton: TritonSettings = field(default_factory=TritonSettings)
     models: str = ""
     versions: Mapping[str, int] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+    shadows: tuple[ShadowPlan, ...] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     policy_digest: str = ""
     past: Mapping[str, PrivacyPolicy] = field(default_factory=dict)
@@ -79,7 +86,8 @@ def packaged_detector(config: StageConfig) -> Detector:
     }
     versions = {**config.policy.models.model_dump(), **config.versions}
     backend = open_backend(config.triton, repository=config.model_repository)
-    return DetectorSet(backend, versions, floor, fingerprints=config.fingerprints)
+    chosen = [one for one in DETECTORS if not config.only or one.name in config.only]
+    return DetectorSet(backend, versions, floor, fingerprints=config.fingerprints, detectors=chosen)
 
 
 Chain = Callable[[Envelope], Envelope]
@@ -132,7 +140,22 @@ def _make_fetch(config: StageConfig) -> Chain:
 
 def _make_detect(config: StageConfig) -> DetectGroup:
     module, _, function = config.detector.partition(":")
-    return DetectGroup(getattr(importlib.import_module(module), function)(config))
+    build = getattr(importlib.import_module(module), function)
+    shadows = [
+        ShadowDetector(plan, partial(build, _shadowed(config, plan))) for plan in config.shadows
+    ]
+    return DetectGroup(build(config), shadows)
+
+
+def _shadowed(config: StageConfig, plan: ShadowPlan) -> StageConfig:
+    """The configuration of a shadow: its version alone; of a detector, nothing but that one."""
+    fingerprints = {plan.model: plan.fingerprint} if plan.fingerprint else {}
+    return replace(
+        config,
+        versions={**config.versions, plan.model: plan.version},
+        fingerprints={**config.fingerprints, **fingerprints},
+        only=(plan.model,) if plan.model in {one.name for one in DETECTORS} else (),
+    )
 
 
 def _make_publish(config: StageConfig) -> Chain:

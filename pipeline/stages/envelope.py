@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigurationError, ImageRefused, LeaseError, StorageError
 from pipeline.images import ImageInfo
 from pipeline.records import Decision, Outcome, WorkItem
+from pipeline.shadow import Shadow
 from pipeline.storage import PreconditionFailed
 from serving.errors import InferenceError, ServingError
 from serving.geometry import Candidate
@@ -62,6 +63,7 @@ class Envelope:
         published: set once the output is written.
         ending: set when the image goes no further.
         notes: remarks for the outcome.
+        shadows: what other model versions made of it.
         milliseconds: wall time by stage.
     """
 
@@ -76,6 +78,7 @@ class Envelope:
     published: Published | None = None
     ending: Ending | None = None
     notes: tuple[str, ...] = ()
+    shadows: tuple[Shadow, ...] = ()
     milliseconds: dict[str, float] = field(default_factory=dict)
 
     def ended(
@@ -170,6 +173,7 @@ def outcome_of(envelope: Envelope, *, policy_digest: str, models: str) -> Outcom
         policy_digest=policy_digest,
         models=models,
         milliseconds=envelope.milliseconds,
+        shadows=tuple(shadow.as_row() for shadow in envelope.shadows),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
