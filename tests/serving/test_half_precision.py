@@ -1,0 +1,67 @@
+"""What FP16 would do to boxes, emulated on the CPU (tests/serving/half.py): no GPU has run this."""
+
+import numpy as np
+import onnx
+import pytest
+
+from serving.contracts import CONTRACTS, DETECTORS, GRAPH_FLOOR
+from serving.errors import InsaneOutput
+from serving.registry import model_path
+from serving.sanity import check_outputs
+from serving.tiling import TILE
+from tests.serving.half import in_half, session
+
+NAMES = [contract.name for contract in DETECTORS]
+
+
+def the_net(name):
+    return name.startswith("net/")
+
+
+def everything(name):
+    return True
+
+
+@pytest.fixture(scope="module")
+def corner(canary):
+    """The canary in the far corner of the largest tile, where halves are coarsest."""
+    image = np.full((1, TILE, TILE, 3), 128, np.uint8)
+    image[0, -canary.shape[0] :, -canary.shape[1] :] = canary
+    return image
+
+
+def best(outputs):
+    return outputs["boxes"][0, 0]
+
+
+def halved(repository, name, chosen, image):
+    run = session(in_half(onnx.load(model_path(repository, name, 1)), chosen))
+    names = [spec.name for spec in CONTRACTS[name].outputs]
+    return dict(zip(names, run.run(names, {"image": image}), strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("chosen", "pixels"), [(the_net, 0.25), (everything, 1.5)])
+def test_box_moves_by_less_than(repository, backend, corner, name, chosen, pixels):
+    exact = best(backend.infer(name, {"image": corner}))
+    assert exact[4] > 0.5
+    answer = halved(repository, name, chosen, corner)
+    check_outputs(CONTRACTS[name], answer, 1)
+    assert np.abs(best(answer)[:4] - exact[:4]).max() < pixels
+    assert abs(best(answer)[4] - exact[4]) < 0.01
+
+
+def test_emulation_rounds_what_it_should(repository, corner):
+    rounded = best(halved(repository, "face_detector", everything, corner))
+    finer = best(halved(repository, "face_detector", the_net, corner))
+    assert (rounded == rounded.astype(np.float16)).all()
+    assert (finer != finer.astype(np.float16)).any()
+
+
+def test_a_score_at_the_floor_is_refused_if_decoding_runs_in_half(backend, corner):
+    """0.05 in half is 0.04999: such a graph keeps it, a client must not be told it is sound."""
+    answer = {k: v.copy() for k, v in backend.infer("face_detector", {"image": corner}).items()}
+    count = int(answer["count"][0])
+    answer["boxes"][0, count - 1, 4] = np.float16(GRAPH_FLOOR)
+    with pytest.raises(InsaneOutput, match="scores lie outside"):
+        check_outputs(CONTRACTS["face_detector"], answer, 1)
