@@ -1,14 +1,22 @@
 """What FP16 would do to boxes, emulated on the CPU (tests/serving/half.py): no GPU has run this."""
 
+import random
+
+import cv2
 import numpy as np
 import onnx
 import pytest
 
+from evaluation.annotations import data_root
+from serving.backends.local import LocalBackend
 from serving.contracts import CONTRACTS, DETECTORS, GRAPH_FLOOR
+from serving.detectors import DetectorSet
 from serving.errors import InsaneOutput
+from serving.geometry import LABELS, pairwise_iou
 from serving.registry import model_path
 from serving.sanity import check_outputs
 from serving.tiling import TILE
+from tests.serving.conftest import VERSIONS
 from tests.serving.half import in_half, session
 
 NAMES = [contract.name for contract in DETECTORS]
@@ -65,3 +73,58 @@ def test_a_score_at_the_floor_is_refused_if_decoding_runs_in_half(backend, corne
     answer["boxes"][0, count - 1, 4] = np.float16(GRAPH_FLOOR)
     with pytest.raises(InsaneOutput, match="scores lie outside"):
         check_outputs(CONTRACTS["face_detector"], answer, 1)
+
+
+class HalvedBackend(LocalBackend):
+    """The embedded backend with every graph in half where ``chosen`` says so."""
+
+    def __init__(self, repository, chosen):
+        super().__init__(repository)
+        self._graphs = {
+            name: session(in_half(onnx.load(model_path(repository, name, 1)), chosen))
+            for name in NAMES
+        }
+
+    def infer(self, model, inputs, **_):
+        names = [spec.name for spec in CONTRACTS[model].outputs]
+        return dict(zip(names, self._graphs[model].run(names, dict(inputs)), strict=True))
+
+
+def dev_pictures():
+    """Forty pictures of each of four sets."""
+    for folder in ("facemask_kaggle", "openalpr_us", "openalpr_eu", "facemask_ilc2021"):
+        paths = sorted((data_root() / "dev" / folder).rglob("*"))
+        paths = [path for path in paths if path.suffix in {".jpg", ".png"}]
+        random.Random(0).shuffle(paths)
+        yield from paths[:40]
+
+
+def displacements(exact, candidates):
+    """How far each sure candidate of ``exact`` moves in pixels; infinity if it is not found."""
+    for label in LABELS:
+        sure = [c.box.as_tuple() for c in exact if c.label == label and c.score >= 0.2]
+        found = [c.box.as_tuple() for c in candidates if c.label == label]
+        sure, found = (np.array(b, np.float32).reshape(-1, 4) for b in (sure, found))
+        for box, overlap in zip(sure, pairwise_iou(sure, found), strict=True):
+            partner = overlap.argmax() if len(found) else None
+            kept = partner is not None and overlap[partner] >= 0.7
+            yield float(np.abs(box - found[partner]).max()) if kept else np.inf
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("chosen", "pixels"), [(the_net, 0.5), (everything, 1.5)])
+def test_candidates_of_dev_stay(repository, detectors, chosen, pixels):
+    in_halves = DetectorSet(HalvedBackend(repository, chosen), VERSIONS)
+    moves = []
+    for path in dev_pictures():
+        image = np.ascontiguousarray(cv2.imread(str(path))[:, :, ::-1])
+        exact = detectors.detect(image).candidates
+        moves += displacements(exact, in_halves.detect(image).candidates)
+    kept = np.isfinite(moves)
+    print(
+        f"\n{chosen.__name__}: {kept.sum()} of {len(moves)} candidates kept; median "
+        f"{np.median(moves):.2f} px, 99 % within {np.percentile(np.array(moves)[kept], 99):.2f} px"
+    )
+    assert len(moves) > 500
+    assert kept.mean() > 0.99
+    assert np.percentile(np.array(moves)[kept], 99) < pixels
