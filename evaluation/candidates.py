@@ -64,7 +64,13 @@ class CandidateCache:
 
     def candidates(self, path: Path) -> list[Candidate]:
         """The candidates of one picture."""
-        return [Candidate(**{**row, "box": Box(**row["box"])}) for row in self._known[_name(path)]]
+        return [_candidate(row) for row in self._known[_name(path)]]
+
+
+def _candidate(row: Mapping[str, Any]) -> Candidate:
+    """A candidate as it was before JSON, which knows no tuples."""
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
+    return Candidate(**{**values, "box": Box(**row["box"])})
 
 
 def detection_digest(versions: Mapping[str, int]) -> str:

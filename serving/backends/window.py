@@ -40,7 +40,7 @@ MODEL_WAIT_S = 10.0
 
 _GRACE_S = 5.0
 _LOST_REGION = "shared memory region"
-_FULL = "maximum queue size"
+_BUSY = ("maximum queue size", "request timeout expired")
 _LACKS = ("unknown model", "not found", "not ready", "not at ready state", "no version")
 
 
@@ -220,7 +220,7 @@ class Window:
         elif any(part in text.lower() for part in _LACKS):
             self.endpoints.failed(endpoint, gone=True)
             self._try_later(flight, text, limit=MODEL_WAIT_S, missing=True)
-        elif status == "UNAVAILABLE" and _FULL in text:
+        elif status == "UNAVAILABLE" and any(part in text.lower() for part in _BUSY):
             self.endpoints.failed(endpoint, gone=False)
             endpoint.failures = 0  # it is busy, not broken
             self._try_later(flight, text)

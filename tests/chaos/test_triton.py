@@ -151,13 +151,13 @@ def load(site: Site) -> Iterator[None]:
 
     def ask() -> None:
         while not over.is_set():
-            with suppress(ServingError):
-                with asking(f"grpc://127.0.0.1:{site.ports['grpc']}", outage_s=1.0) as backend:
-                    for number in range(20):
-                        if over.is_set():
-                            return
-                        backend.infer(PLATE, request(tensor(number), PLATE).inputs, version=1)
-                        time.sleep(0.01)
+            url = f"grpc://127.0.0.1:{site.ports['grpc']}"
+            with suppress(ServingError), asking(url, outage_s=1.0) as backend:
+                for number in range(20):
+                    if over.is_set():
+                        return
+                    backend.infer(PLATE, request(tensor(number), PLATE).inputs, version=1)
+                    time.sleep(0.01)
 
     thread = threading.Thread(target=ask)
     thread.start()
