@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,18 +164,19 @@ class DetectorSet:
                     asked.append((contract, view))
                     yield Request(contract.name, {"image": tensor}, self.versions[contract.name])
 
-        answers = self._backend.infer_many(requests(), timeout_s=self._timeout_s)
-        for number, outputs in enumerate(answers):
-            contract, view = asked[number]
-            looks[contract.label].append(
-                read_answer(
-                    outputs,
-                    contract,
-                    view,
-                    floor=self._floor[contract.label],
-                    fingerprint=self._fingerprints.get(contract.name),
+        # closing: after an insane answer, what is under way is let go before anything else is asked
+        with closing(self._backend.infer_many(requests(), timeout_s=self._timeout_s)) as answers:
+            for number, outputs in enumerate(answers):
+                contract, view = asked[number]
+                looks[contract.label].append(
+                    read_answer(
+                        outputs,
+                        contract,
+                        view,
+                        floor=self._floor[contract.label],
+                        fingerprint=self._fingerprints.get(contract.name),
+                    )
                 )
-            )
         return looks
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import tritonclient.grpc as grpcclient
 
 from serving.backends.shared_memory import SharedInputs
 from serving.backends.triton_settings import Address
+from serving.backends.troubles import Trouble
 
 TRIP_AFTER = 3
 """Failures in a row after which a server is left alone for a while."""
@@ -18,6 +19,10 @@ TRIP_AFTER = 3
 FIRST_REST_S = 0.1
 LONGEST_REST_S = 0.5
 """How long: a server that comes back is asked again within this time."""
+
+PROBE_SHARE = 0.1
+"""Of the time, at most so much goes into asking one server whether it is back: one that does not
+even refuse to answer holds up those that do the work."""
 
 EXCLUDED_S = 60.0
 """How long a server whose canary failed is left alone; then its canary decides again."""
@@ -36,8 +41,11 @@ class Endpoint:
         doubted: whether it must prove that it is ready before it is asked again.
         memory: what it reads tensors from; None if they are sent.
         shares: whether there is such memory; None until tried.
-        answered: whether it has answered since its canary was judged last.
+        former: names of memory that it may still hold open.
+        in_question: whether it has answered, or failed over a request, since its canary was
+            judged last.
         excluded: why nobody relies on it; empty if they do.
+        trouble: why it did not answer last; None if it did.
     """
 
     address: Address
@@ -48,13 +56,16 @@ class Endpoint:
     doubted: bool = False
     memory: SharedInputs | None = None
     shares: bool | None = None
-    answered: bool = False
+    former: list[str] = field(default_factory=list)
+    in_question: bool = False
     excluded: str = ""
+    trouble: Trouble | None = None
 
     def stop_sharing(self) -> None:
         """Let the memory go: a server that was started again does not know it."""
         if self.memory is not None:
             self.memory.close()
+            self.former.append(self.memory.name)
         self.memory, self.shares = None, None
 
 
@@ -95,13 +106,33 @@ class Endpoints:
             fewest = min((one is last, one.in_flight) for one in awake)
             best = [one for one in awake if (one is last, one.in_flight) == fewest]
             chosen = random.choice(best)  # noqa: S311
-            if chosen.doubted and not self._is_ready(chosen):
-                self.rest(chosen)
+            if chosen.doubted and not self.proves_ready(chosen):
                 continue
             chosen.doubted, chosen.excluded = False, ""
             chosen.in_flight += 1
             return chosen
         return None
+
+    def proves_ready(self, endpoint: Endpoint) -> bool:
+        """Ask a server whether it can answer; if not, it rests."""
+        began = self.clock()
+        if self._is_ready(endpoint):
+            return True
+        took = self.clock() - began
+        self.rest(endpoint, took / PROBE_SHARE if len(self._endpoints) > 1 else 0.0)
+        return False
+
+    def troubles(self) -> Trouble | None:
+        """Why nobody answers, as told by all; lasting only if that of each is."""
+        found = {one.address.url: one.trouble for one in self._endpoints if one.trouble}
+        if not found:
+            return None
+        return Trouble(
+            "; ".join(dict.fromkeys(trouble.text for trouble in found.values())),
+            ". ".join(dict.fromkeys(trouble.fix for trouble in found.values())),
+            lasting=len(found) == len(self._endpoints)
+            and all(trouble.lasting for trouble in found.values()),
+        )
 
     def wakes_in(self) -> float:
         """Seconds until the first server has rested enough."""
@@ -115,7 +146,8 @@ class Endpoints:
         """Count an answer."""
         endpoint.in_flight -= 1
         endpoint.failures = 0
-        endpoint.answered = True
+        endpoint.in_question = True
+        endpoint.trouble = None
 
     def failed(self, endpoint: Endpoint, *, gone: bool) -> None:
         """Count that there was none.
@@ -131,15 +163,16 @@ class Endpoints:
         else:
             endpoint.failures += 1
 
-    def rest(self, endpoint: Endpoint) -> None:
+    def rest(self, endpoint: Endpoint, at_least_s: float = 0.0) -> None:
         """Leave a server alone for a while; then it must prove that it is ready."""
         pause = min(FIRST_REST_S * 2 ** min(endpoint.failures, 8), LONGEST_REST_S)
+        pause = max(pause, at_least_s)
         endpoint.failures += 1
         endpoint.doubted = True
         endpoint.rests_until = self.clock() + pause * random.uniform(0.5, 1.0)  # noqa: S311
 
     def exclude(self, endpoint: Endpoint, reason: str) -> bool:
         """Leave a server alone for long; returns whether there are others."""
-        endpoint.excluded, endpoint.doubted, endpoint.answered = reason, True, False
+        endpoint.excluded, endpoint.doubted, endpoint.in_question = reason, True, False
         endpoint.rests_until = self.clock() + EXCLUDED_S
         return bool(self.usable())

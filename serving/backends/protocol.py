@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -65,8 +65,10 @@ class InferenceBackend(Protocol):
 
     def infer_many(
         self, requests: Iterable[Request], *, timeout_s: float | None = None
-    ) -> Iterator[Outputs]:
+    ) -> Generator[Outputs, None, None]:
         """Answers in the order of ``requests``, which are taken as they can be worked on.
+
+        Close it if you do not take all: what is under way is let go then.
 
         Args:
             requests: any number, made as they are asked for: only a few exist at a time.
@@ -81,7 +83,7 @@ class InferenceBackend(Protocol):
             )
 
     def replicas(self) -> Sequence[InferenceBackend]:
-        """Who has answered since this was last asked, each as a backend of its own; at first all.
+        """Who has judged since this was last asked, each as a backend of its own; at first all.
 
         A backend that is one place is its own only replica.
         """

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
+
+from serving.owner import PATTERN, is_gone, this_owner
 
 FOLDER = Path("/dev/shm")  # noqa: S108 - POSIX shared memory on Linux
 PREFIX = "streetblur_in"
-_NAME = re.compile(rf"{PREFIX}_(\d+)_(\d+)_(\d+)_[0-9a-f]+")
+_NAME = re.compile(rf"{PREFIX}_({PATTERN})_[0-9a-f]+")
 
 
 class SharedInputs:
@@ -37,7 +38,7 @@ class SharedInputs:
 
     def __init__(self, slots: int, slot_bytes: int) -> None:
         remove_leftovers()
-        self.name = f"{PREFIX}_{_owner(os.getpid())}_{secrets.token_hex(4)}"
+        self.name = f"{PREFIX}_{this_owner()}_{secrets.token_hex(4)}"
         self.nbytes = slots * slot_bytes
         self._path = FOLDER / self.name
         descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
@@ -99,22 +100,4 @@ def is_leftover(name: str) -> bool:
     Of processes in another process namespace (a container) nothing can be told: False.
     """
     found = _NAME.fullmatch(name)
-    if found is None or int(found[1]) != _namespace():
-        return False
-    try:
-        return _owner(int(found[2])) != f"{found[1]}_{found[2]}_{found[3]}"
-    except psutil.NoSuchProcess:
-        return True
-
-
-def _owner(pid: int) -> str:
-    """Names a process for good: numbers of processes are used again."""
-    return f"{_namespace()}_{pid}_{round(psutil.Process(pid).create_time() * 100)}"
-
-
-def _namespace() -> int:
-    """The namespace that process numbers are valid in; containers may share the folder."""
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return 0
+    return found is not None and is_gone(found[1])

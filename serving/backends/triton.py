@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -21,7 +21,8 @@ from serving.backends.local import check_inputs
 from serving.backends.protocol import InferenceBackend, Outputs, Request, Tensors
 from serving.backends.shared_memory import SharedInputs, is_leftover
 from serving.backends.triton_settings import Address, TritonSettings, token
-from serving.backends.window import Transport, Window
+from serving.backends.troubles import Trouble, trouble
+from serving.backends.window import Transport, Window, status_of
 from serving.contracts import CONTRACTS
 from serving.errors import InferenceError, ModelMissing, ServerUnavailable, ServingError
 from serving.tiling import TILE
@@ -29,7 +30,7 @@ from serving.tiling import TILE
 log = logging.getLogger(__name__)
 
 PROBE_S = 1.0
-"""How long a server may take to say that it is ready."""
+"""How long a server may take to say that it lives."""
 
 SLOT_BYTES = 3 * TILE * TILE
 """The largest picture tensor; what is larger is sent."""
@@ -86,22 +87,22 @@ class TritonBackend(InferenceBackend, Transport):
 
     def infer_many(
         self, requests: Iterable[Request], *, timeout_s: float | None = None
-    ) -> Iterator[Outputs]:
+    ) -> Generator[Outputs, None, None]:
         """See ``InferenceBackend.infer_many``; ``settings.in_flight`` requests exist at a time."""
         return self._ask(requests, timeout_s, self.endpoints, self.settings.outage_s)
 
     def replicas(self) -> Sequence[InferenceBackend]:
-        """The servers that answered since this was last asked; at first all that are ready.
+        """The servers that judged since this was last asked; at first all that are there.
 
         Raises:
             ServerUnavailable: none is.
         """
-        asked = [one for one in self.endpoints if one.answered]
+        asked = [one for one in self.endpoints if one.in_question]
         if not asked:
             self._wait_for_one()
             asked = [one for one in self.endpoints.usable() if not one.doubted]
         for one in asked:
-            one.answered = False
+            one.in_question = False
         return [_Replica(self, one) for one in asked]
 
     def exclude(self, replica: InferenceBackend, error: ServingError) -> bool:
@@ -141,9 +142,9 @@ class TritonBackend(InferenceBackend, Transport):
         self._closed = True
         for endpoint in self.endpoints:
             if endpoint.memory is not None:
-                with suppress(InferenceServerException):  # it is gone, and the region with it
-                    self._unregister(endpoint, endpoint.memory.name)
-            endpoint.stop_sharing()
+                endpoint.stop_sharing()
+            with suppress(InferenceServerException):  # it is gone, and the regions with it
+                self._unregister_former(endpoint)
             endpoint.client.close()
 
     # what a window asks of it
@@ -189,7 +190,7 @@ class TritonBackend(InferenceBackend, Transport):
         timeout_s: float | None,
         endpoints: Endpoints,
         outage_s: float,
-    ) -> Iterator[Outputs]:
+    ) -> Generator[Outputs, None, None]:
         if self._closed:
             raise InferenceError("the backend is closed", where="triton")
         settings = self.settings
@@ -205,6 +206,9 @@ class TritonBackend(InferenceBackend, Transport):
 
     def _client(self, address: Address) -> grpcclient.InferenceServerClient:
         credentials = None
+        options = list(_CHANNEL)
+        if address.loopback:  # never through a proxy: it would send pictures away from here
+            options.append(("grpc.enable_http_proxy", 0))
         if address.secure:
             credentials = grpc.ssl_channel_credentials(
                 self.settings.pem("ca_file"),
@@ -212,16 +216,23 @@ class TritonBackend(InferenceBackend, Transport):
                 self.settings.pem("cert_file"),
             )
         return grpcclient.InferenceServerClient(
-            address.target, creds=credentials, channel_args=list(_CHANNEL)
+            address.target, creds=credentials, channel_args=options
         )
 
     def _is_ready(self, endpoint: Endpoint) -> bool:
+        """Whether a server lives; it says that it is ready only when each of its models is.
+
+        Whether it serves ours, it tells when it is asked.
+        """
+        before = endpoint.trouble
         try:
-            return bool(
-                endpoint.client.is_server_ready(headers=self._headers, client_timeout=PROBE_S)
-            )
-        except InferenceServerException:
-            return False
+            live = endpoint.client.is_server_live(headers=self._headers, client_timeout=PROBE_S)
+            endpoint.trouble = None if live else Trouble("it says that it is not live")
+        except InferenceServerException as error:
+            endpoint.trouble = trouble(status_of(error), error.message() or "")
+        if endpoint.trouble is not None and before is None:
+            log.warning("%s does not answer: %s", endpoint.address.url, endpoint.trouble.text)
+        return endpoint.trouble is None
 
     def _wait_for_one(self) -> None:
         """Return when at least one server is ready; those that are not rest."""
@@ -229,18 +240,17 @@ class TritonBackend(InferenceBackend, Transport):
         deadline = clock() + self.settings.outage_s
         while True:
             for endpoint in self.endpoints.usable():
-                if self._is_ready(endpoint):
+                if self.endpoints.proves_ready(endpoint):
                     endpoint.doubted = False
-                elif not endpoint.excluded:
-                    self.endpoints.rest(endpoint)
             if any(not one.doubted for one in self.endpoints.usable()):
                 return
-            if clock() >= deadline:
-                urls = ", ".join(one.address.url for one in self.endpoints)
+            reason = self.endpoints.troubles() or Trouble("every server is excluded")
+            if reason.lasting or clock() >= deadline:
+                what = f"no server answered within {self.settings.outage_s:.0f} s ({reason.text})"
                 raise ServerUnavailable(
-                    f"no server was ready within {self.settings.outage_s:.0f} s",
-                    where=urls,
-                    fix="Start it, or correct --triton; then run the same command again to go on",
+                    reason.text if reason.lasting else what,
+                    where=", ".join(one.address.url for one in self.endpoints),
+                    fix=f"{reason.fix}; then run the same command again to go on",
                 )
             time.sleep(min(self.endpoints.wakes_in() + 0.01, 0.5))
 
@@ -265,6 +275,7 @@ class TritonBackend(InferenceBackend, Transport):
             log.info("%s gets pictures by gRPC: no shared memory (%s)", url, error)
             return None
         try:
+            self._unregister_former(endpoint)
             known = endpoint.client.get_system_shared_memory_status(
                 headers=self._headers, client_timeout=PROBE_S
             )
@@ -280,9 +291,16 @@ class TritonBackend(InferenceBackend, Transport):
         except InferenceServerException as error:
             log.info("%s gets pictures by gRPC (%s)", url, error.message())
             memory.close()
+            endpoint.former.append(memory.name)  # it may have been registered all the same
             return None
         memory.hide()
         return memory
+
+    def _unregister_former(self, endpoint: Endpoint) -> None:
+        """Have a server that outlived our use of its memory let that go: it holds it open."""
+        while endpoint.former:
+            self._unregister(endpoint, endpoint.former[-1])
+            endpoint.former.pop()
 
     def _unregister(self, endpoint: Endpoint, name: str) -> None:
         endpoint.client.unregister_system_shared_memory(
@@ -313,7 +331,7 @@ class _Replica(InferenceBackend):
 
     def infer_many(
         self, requests: Iterable[Request], *, timeout_s: float | None = None
-    ) -> Iterator[Outputs]:
+    ) -> Generator[Outputs, None, None]:
         """See ``InferenceBackend.infer_many``."""
         backend = self._backend
         others = len(backend.endpoints.usable()) > 1
@@ -338,8 +356,11 @@ def _as_stated(result: grpcclient.InferResult, name: str, dimensions: int) -> ND
 
     A number for each input comes as [N, 1]: a server that batches has no empty shape.
     """
-    value = result.as_numpy(name)
-    if value is None:
+    try:
+        value = result.as_numpy(name)
+    except (ValueError, TypeError):  # bytes that do not fit the shape they come with
+        value = None
+    if value is None:  # the caller compares what it gets with the contract
         return np.empty((0,) * dimensions)
     if dimensions == 1 and value.ndim == 2 and value.shape[1] == 1:
         value = value[:, 0]

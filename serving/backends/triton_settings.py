@@ -46,7 +46,8 @@ class Address:
                 fix="Give grpc://host:port, or grpcs://host:port for TLS",
             )
         scheme, host, port = found.groups()
-        return cls(f"{scheme}://{host}:{port}", f"{host}:{port}", scheme == "grpcs", _here(host))
+        target = f"{host}:{int(port)}"
+        return cls(f"{scheme}://{target}", target, scheme == "grpcs", _here(host))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +119,27 @@ def token() -> str | None:
     """The token of this node, if there is one.
 
     Raises:
-        InvalidInput: the file that should hold it cannot be read.
+        InvalidInput: the file that should hold it cannot be read, or what is there is no token;
+            the text does not repeat it.
     """
     if value := os.environ.get(TOKEN_SETTING):
-        return value.strip()
+        return _clean(value, TOKEN_SETTING)
     if path := os.environ.get(TOKEN_FILE_SETTING):
-        return _read(Path(path), TOKEN_FILE_SETTING).decode().strip()
+        return _clean(_read(Path(path), TOKEN_FILE_SETTING).decode("latin-1"), TOKEN_FILE_SETTING)
     return None
+
+
+def _clean(value: str, where: str) -> str:
+    """``value`` without the blanks around it; gRPC repeats in its error what it cannot send."""
+    value = value.strip()
+    if not re.fullmatch(r"[!-~]+", value):
+        raise InvalidInput(
+            "this is no token: it is empty, or holds blanks, line breaks or other characters that "
+            "no header can carry",
+            where=where,
+            fix="Put the token there, and nothing else",
+        )
+    return value
 
 
 def _read(path: Path, where: str) -> bytes:

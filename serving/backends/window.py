@@ -6,7 +6,7 @@ import heapq
 import queue
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from serving.backends.endpoints import Endpoint, Endpoints
 from serving.backends.protocol import Outputs, Request
+from serving.backends.troubles import Trouble, never_arrived, trouble
 from serving.errors import (
     InferenceError,
     ModelMissing,
@@ -41,7 +42,10 @@ MODEL_WAIT_S = 10.0
 _GRACE_S = 5.0
 _LOST_REGION = "shared memory region"
 _BUSY = ("maximum queue size", "request timeout expired")
-_LACKS = ("unknown model", "not found", "not ready", "not at ready state", "no version")
+_LACKS = "unknown model"  # also where only the version is unknown, or not loaded yet
+
+MOST_LOST_REGIONS = 2
+"""So often a server may not find memory that it was shown, before tensors are sent to it."""
 
 
 class Transport(Protocol):
@@ -60,6 +64,11 @@ class Transport(Protocol):
         """The tensors of an answer."""
 
 
+def status_of(error: InferenceServerException) -> str:
+    """The gRPC status: ``UNAVAILABLE`` and so on; empty if there is none."""
+    return str(error.status() or "").removeprefix("StatusCode.")
+
+
 @dataclass(slots=True, eq=False)
 class Flight:
     """One request on its way.
@@ -68,7 +77,7 @@ class Flight:
         number: place among the answers.
         request: what is asked.
         alone: whether nothing else may be under way with it.
-        tries, deaths, timeouts, lone_tries: what has happened to it.
+        tries, deaths, timeouts, lone_tries, lost_regions: what has happened to it.
         failing_since: when it failed first; None before.
         last: who failed it last.
         call, endpoint, release: of the try that is under way; ``release`` when it is over.
@@ -81,11 +90,17 @@ class Flight:
     deaths: int = 0
     timeouts: int = 0
     lone_tries: int = 0
+    lost_regions: int = 0
     failing_since: float | None = None
     last: Endpoint | None = None
     call: Any = None
     endpoint: Endpoint | None = None
     release: Callable[[], None] = field(default=lambda: None)
+
+    @property
+    def rows(self) -> int:
+        """How many inputs are asked about."""
+        return len(next(iter(self.request.inputs.values())))
 
 
 @dataclass(slots=True)
@@ -114,7 +129,7 @@ class Window:
         default_factory=queue.SimpleQueue, init=False
     )
 
-    def answers(self) -> Iterator[Outputs]:
+    def answers(self) -> Generator[Outputs, None, None]:
         """The answers in order.
 
         Raises:
@@ -160,12 +175,18 @@ class Window:
             if self._blocked(flight):
                 return
             heapq.heappop(self._waiting)
-            self._send(flight)
+            if flight.alone and flight.rows > 1:
+                self._ready[flight.number] = self._row_by_row(flight)
+            else:
+                self._send(flight)
 
     def _send(self, flight: Flight) -> None:
         endpoint = self.endpoints.take(flight.last)
         if endpoint is None:
-            self._try_later(flight, "every server rests", self.endpoints.wakes_in())
+            reason = self.endpoints.troubles() or Trouble("every server rests")
+            if reason.lasting:
+                raise self._nobody(reason)
+            self._try_later(flight, reason.text, self.endpoints.wakes_in())
             return
         flight.endpoint = endpoint
         flight.tries += 1
@@ -210,14 +231,24 @@ class Window:
         """Decide what a failure means: for the server, and for the request."""
         endpoint = flight.endpoint
         assert endpoint is not None  # noqa: S101 - for the type checker
-        status = str(error.status() or "").removeprefix("StatusCode.")
+        status = status_of(error)
         text = (error.message() or status).strip()
         flight.last = endpoint
-        if _LOST_REGION in text:
+        endpoint.trouble = trouble(status, text)
+        if endpoint.trouble.lasting:
+            self.endpoints.failed(endpoint, gone=True)
+            reason = self.endpoints.troubles()
+            if reason is not None and reason.lasting:
+                raise self._nobody(reason)
+            self._try_later(flight, text)
+        elif status == "NOT_FOUND" and _LOST_REGION in text:
             self.endpoints.failed(endpoint, gone=False)
             endpoint.stop_sharing()
+            flight.lost_regions += 1
+            if flight.lost_regions >= MOST_LOST_REGIONS:
+                endpoint.shares = False
             self._try_later(flight, text)
-        elif any(part in text.lower() for part in _LACKS):
+        elif status in {"NOT_FOUND", "UNAVAILABLE"} and _LACKS in text.lower():
             self.endpoints.failed(endpoint, gone=True)
             self._try_later(flight, text, limit=MODEL_WAIT_S, missing=True)
         elif status == "UNAVAILABLE" and any(part in text.lower() for part in _BUSY):
@@ -226,7 +257,7 @@ class Window:
             self._try_later(flight, text)
         elif status == "UNAVAILABLE":
             self.endpoints.failed(endpoint, gone=True)
-            flight.deaths += 1
+            flight.deaths += not never_arrived(text)
             if flight.deaths >= MOST_DEATHS:
                 raise self._about(flight, RejectedInput, f"servers end when asked ({text})")
             self._try_later(flight, text)
@@ -237,18 +268,18 @@ class Window:
                 what = f"no answer within {self.timeout_s:g} s, {MOST_TIMEOUTS} times"
                 raise self._about(flight, InferenceError, what)
             self._try_later(flight, text)
-        elif status in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
-            self.endpoints.failed(endpoint, gone=False)
-            raise ServerUnavailable(
-                text, where=endpoint.address.url, fix="Check token and certificates"
-            )
         elif status == "INVALID_ARGUMENT":
             self.endpoints.failed(endpoint, gone=False)
             endpoint.failures = 0  # it lives, and has looked at the request
             raise self._about(flight, RejectedInput, text)
         else:
             self.endpoints.failed(endpoint, gone=False)
+            endpoint.in_question = True  # the input's fault or the server's: its canary tells
             self._ask_alone(flight, f"{status}: {text}")
+
+    def _nobody(self, reason: Trouble) -> ServerUnavailable:
+        urls = ", ".join(one.address.url for one in self.endpoints)
+        return ServerUnavailable(reason.text, where=urls, fix=reason.fix)
 
     def _about(self, flight: Flight, kind: type[InferenceError], what: str) -> InferenceError:
         assert flight.last is not None  # noqa: S101 - for the type checker
@@ -262,11 +293,6 @@ class Window:
         Raises:
             RejectedInput: it fails alone as well.
         """
-        inputs = flight.request.inputs
-        rows = len(next(iter(inputs.values())))
-        if rows > 1:
-            self._ready[flight.number] = self._row_by_row(flight.request, rows)
-            return
         if flight.lone_tries >= LONE_TRIES:
             what = f"the model fails on this input alone, too ({text})"
             raise self._about(flight, RejectedInput, what)
@@ -274,10 +300,11 @@ class Window:
         flight.alone = True
         self._try_later(flight, text)
 
-    def _row_by_row(self, request: Request, rows: int) -> Outputs:
-        """A batch asked for row by row, one at a time."""
+    def _row_by_row(self, flight: Flight) -> Outputs:
+        """A batch asked for row by row, one at a time, while nothing else is under way."""
+        request = flight.request
         answers: list[Outputs] = []
-        for row in range(rows):
+        for row in range(flight.rows):
             part = {name: value[row : row + 1] for name, value in request.inputs.items()}
             alone = replace(self, requests=[replace(request, inputs=part)], in_flight=1)
             try:
@@ -315,10 +342,11 @@ class Window:
                     where=f"{request.model} {request.version or ''} at {urls}",
                     fix="Load it there, or name another version in the policy (models:)",
                 )
+            reason = self.endpoints.troubles() or Trouble(text)
             raise ServerUnavailable(
-                f"nobody answered {request.model} for {tried:.0f} s ({text})",
+                f"nobody answered {request.model} for {tried:.0f} s ({reason.text})",
                 where=urls,
-                fix="Start the server; then run the same command again to go on",
+                fix=f"{reason.fix}; then run the same command again to go on",
             )
         pause = min(FIRST_PAUSE_S * 2 ** min(flight.tries, 8), LONGEST_PAUSE_S)
         pause = max(pause * random.uniform(0.5, 1.0), at_least_s)  # noqa: S311

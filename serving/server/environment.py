@@ -97,7 +97,8 @@ def install(log: Callable[[str], None] = lambda _: None) -> ServerEnvironment:
         FetchFailed: pip could not install it, or this Python has no server.
     """
     environment = find_environment()
-    with locked(environment.folder.with_suffix(".lock"), setting=CACHE_SETTING):
+    lock = environment.folder.with_name(f"{environment.folder.name}.lock")
+    with locked(lock, setting=CACHE_SETTING):
         if (environment.folder / _DONE).is_file():
             return environment
         log(f"installing Triton {TRITON} (nvidia-pytriton {PYTRITON}, Apache-2.0) once, 300 MB")

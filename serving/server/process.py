@@ -20,6 +20,7 @@ from types import TracebackType
 import psutil
 
 from serving.errors import ServerFailed
+from serving.owner import PATTERN, is_gone, this_owner
 from serving.server.environment import ServerEnvironment
 
 READY_WITHIN_S = 60.0
@@ -28,9 +29,10 @@ PORTS = ("grpc", "http", "metrics")
 _TRIES = 5
 _LOOK_S = 0.1
 _PR_SET_PDEATHSIG = 1
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _STANDIN = Path(__file__).parent / "standin"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the server's Python backend puts its own
-_LEFTOVER = re.compile(r"streetblur_(\d+)_[0-9a-f]{8}_.*")
+_LEFTOVER = re.compile(rf"streetblur_triton_({PATTERN})_[0-9a-f]{{8}}_.*")
 
 
 class TritonServer:
@@ -62,7 +64,8 @@ class TritonServer:
         self._given_ports = ports
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        self._prefix = f"streetblur_{os.getpid()}_{secrets.token_hex(4)}_"
+        self._log_start = 0
+        self._prefix = f"streetblur_triton_{this_owner()}_{secrets.token_hex(4)}_"
         self.ports = ports or {}
 
     @property
@@ -169,6 +172,7 @@ class TritonServer:
             *self._options,
         ]
         with self.log.open("ab") as log:
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -184,15 +188,29 @@ class TritonServer:
         deadline = time.monotonic() + READY_WITHIN_S
         url = f"http://127.0.0.1:{self.ports['http']}/v2/health/ready"
         while self.is_running() and time.monotonic() < deadline:
-            with suppress(OSError), urllib.request.urlopen(url, timeout=1) as answer:
-                if answer.status == 200 and self.is_running():
+            with suppress(OSError), _DIRECTLY.open(url, timeout=1) as answer:
+                if answer.status == 200 and self._listens():
                     return True
             time.sleep(_LOOK_S)
         return False
 
+    def _listens(self) -> bool:
+        """Whether it is this server that listens: another one may have had the ports before."""
+        try:
+            open_ports = {
+                connection.laddr.port
+                for connection in psutil.Process(self.pid).net_connections("tcp")
+                if connection.status == psutil.CONN_LISTEN
+            }
+        except psutil.Error:
+            return False
+        return open_ports >= set(self.ports.values())
+
     def _said(self) -> str:
-        """The lines of the log that tell what is wrong."""
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        """The lines of the log that tell what is wrong, since it was started last."""
+        if not self.log.exists():
+            return ""
+        text = self.log.read_bytes()[self._log_start :].decode(errors="replace")
         lines = text.strip().splitlines()
         telling = [line for line in lines if "error" in line.lower() or "Misconfigured" in line]
         return " | ".join(telling[-3:] or lines[-3:])[-1500:]
@@ -209,10 +227,10 @@ def free_ports(*names: str) -> dict[str, int]:
 
 def remove_leftovers() -> None:
     """Remove shared memory of servers whose starter was killed together with them."""
-    for path in _SHARED_MEMORY.glob("streetblur_*"):
+    for path in _SHARED_MEMORY.glob("streetblur_triton_*"):
         found = _LEFTOVER.fullmatch(path.name)
         with suppress(OSError):
-            if found and path.stat().st_uid == os.getuid() and not psutil.pid_exists(int(found[1])):
+            if found and path.stat().st_uid == os.getuid() and is_gone(found[1]):
                 path.unlink()
 
 

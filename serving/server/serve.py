@@ -11,20 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
-
 from serving.backends.triton import TritonBackend
 from serving.backends.triton_settings import TritonSettings
 from serving.canary import run_canary
 from serving.contracts import CONTRACTS, DETECTORS
 from serving.detectors import DetectorSet
-from serving.errors import ModelMissing, ServerFailed
+from serving.errors import CanaryFailed, ModelMissing, ServerFailed
+from serving.owner import PATTERN, is_gone, this_owner
 from serving.registry import find_repository, present_versions
 from serving.server import environment
 from serving.server.process import PORTS, TritonServer, free_ports
 
 _FOLDER = "streetblur-triton-"
-_LEFTOVER = re.compile(rf"{_FOLDER}(\d+)-.*")
+_LEFTOVER = re.compile(rf"{_FOLDER}({PATTERN})-.*")
 _LOOK_S = 0.5
 
 
@@ -63,7 +62,7 @@ def serving(
                 fix="Run `streetblur models fetch`",
             )
     _remove_leftovers()
-    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{this_owner()}-"))
     chosen = {**free_ports(*PORTS), **(ports or {})} if ports else None
     server = TritonServer(environment.find_environment(), repository, folder, ports=chosen)
     try:
@@ -105,7 +104,15 @@ def check_server(url: str, versions: dict[str, tuple[int, ...]]) -> Iterator[str
     try:
         for contract in DETECTORS:
             for version in versions[contract.name]:
-                run_canary(DetectorSet(backend, {contract.name: version}, detectors=(contract,)))
+                detectors = DetectorSet(backend, {contract.name: version}, detectors=(contract,))
+                try:
+                    run_canary(detectors)
+                except CanaryFailed as error:
+                    raise CanaryFailed(
+                        error.what,
+                        where=f"canary, {contract.name} {version}",
+                        fix="Take the version out of the repository, or put a sound one there",
+                    ) from error
                 yield f"{contract.name} {version}: canary ok"
     finally:
         backend.close()
@@ -117,5 +124,5 @@ def _remove_leftovers() -> None:
         found = _LEFTOVER.fullmatch(path.name)
         with suppress(OSError):
             mine = path.stat().st_uid == os.getuid()
-            if found and mine and not psutil.pid_exists(int(found[1])):
+            if found and mine and is_gone(found[1]):
                 shutil.rmtree(path, ignore_errors=True)
