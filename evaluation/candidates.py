@@ -69,8 +69,9 @@ class CandidateCache:
 
 def _candidate(row: Mapping[str, Any]) -> Candidate:
     """A candidate as it was before JSON, which knows no tuples."""
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
-    return Candidate(**{**values, "box": Box(**row["box"])})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    values["box"] = Box(**row["box"])
+    return Candidate(**values)
 
 
 def detection_digest(versions: Mapping[str, int]) -> str:

@@ -13,9 +13,11 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import psutil
 
@@ -32,6 +34,8 @@ _PR_SET_PDEATHSIG = 1
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _STANDIN = Path(__file__).parent / "standin"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the server's Python backend puts its own
+_TELLING = re.compile(r"E\d{4} |error: ")
+"""What Triton calls an error; the lack of a GPU, which it tells besides, is none."""
 _LEFTOVER = re.compile(rf"streetblur_triton_({PATTERN})_[0-9a-f]{{8}}_.*")
 
 
@@ -173,7 +177,7 @@ class TritonServer:
         ]
         with self.log.open("ab") as log:
             self._log_start = log.tell()
-            self._process = subprocess.Popen(
+            self._process = _start_for_good(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -212,7 +216,7 @@ class TritonServer:
             return ""
         text = self.log.read_bytes()[self._log_start :].decode(errors="replace")
         lines = text.strip().splitlines()
-        telling = [line for line in lines if "error" in line.lower() or "Misconfigured" in line]
+        telling = [line for line in lines if _TELLING.match(line) or "Misconfigured" in line]
         return " | ".join(telling[-3:] or lines[-3:])[-1500:]
 
 
@@ -232,6 +236,20 @@ def remove_leftovers() -> None:
         with suppress(OSError):
             if found and path.stat().st_uid == os.getuid() and is_gone(found[1]):
                 path.unlink()
+
+
+_launchers: dict[int, ThreadPoolExecutor] = {}
+
+
+def _start_for_good(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process that ends with this one, whichever thread asks.
+
+    To the kernel a parent is a thread: a server started by one that ends would end with it. So one
+    thread starts them all, and lives as long as this process.
+    """
+    pid = os.getpid()  # a forked process has none of its parent's threads
+    launcher = _launchers.setdefault(pid, ThreadPoolExecutor(1, "triton-launcher"))
+    return launcher.submit(subprocess.Popen, command, **options).result()
 
 
 def _die_with_parent() -> None:

@@ -77,8 +77,7 @@ def edit_config(
 
 def limit_queue(repository: Path, model: str, size: int) -> None:
     """Have ``model`` refuse requests while ``size`` wait."""
-    policy = f"dynamic_batching {{ default_queue_policy {{ max_queue_size: {size} }} }}\n"
-    edit_config(repository, model, "version_policy", f"{policy}version_policy", ("", "cpu"))
+    edit_config(repository, model, "max_queue_size: 128", f"max_queue_size: {size}")
 
 
 def add_version(repository: Path, model: str, version: int, change: Change) -> str:
