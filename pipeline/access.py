@@ -13,6 +13,8 @@ from pipeline.job import JobSpec, load_spec, settings_from
 from pipeline.preconditions import existing
 from pipeline.storage import StorageSettings
 from pipeline.workspace import Workspace, find_job, open_workspace
+from serving.backends.triton_settings import TritonSettings
+from serving.errors import InvalidInput
 
 
 class Access(BaseSettings):
@@ -25,6 +27,15 @@ class Access(BaseSettings):
     job: str | None = None
     workspace: str | None = None
     storage: StorageSettings = StorageSettings()
+
+
+class Servers(BaseSettings):
+    """Triton servers, where a command is about them alone."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STREETBLUR_", env_nested_delimiter="__", extra="ignore"
+    )
+    triton: TritonSettings = TritonSettings()
 
 
 def access_of(
@@ -69,6 +80,20 @@ def _triton_flags(urls: list[str] | None, insecure: bool | None) -> dict[str, An
     """What the flags set of ``triton``."""
     flags = {"urls": tuple(urls) if urls else None, "insecure": insecure}
     return {name: value for name, value in flags.items() if value is not None} or None
+
+
+def servers_of(urls: list[str], insecure: bool | None) -> TritonSettings:
+    """The servers that a command names, reached as the environment says.
+
+    Raises:
+        ConfigurationError: an address is wrong, or a server elsewhere would be asked without TLS.
+    """
+    settings = settings_from(Servers, {"triton": _triton_flags(urls, insecure)}).triton
+    try:
+        settings.addresses()
+    except InvalidInput as error:
+        raise ConfigurationError(error.what, where=error.where, fix=error.fix) from error
+    return settings
 
 
 def _versions(named: list[str] | None) -> dict[str, str] | None:

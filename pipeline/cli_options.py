@@ -59,6 +59,15 @@ ServerPort = Annotated[
     int | None,
     typer.Option(min=1, max=65_535, help="On this loopback port; by default a free one."),
 ]
+Servers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--triton",
+        metavar="URL",
+        help="A Triton server to ask, grpc://host:port (grpcs:// for TLS); repeat it for several. "
+        "By default the models run in the workers.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -120,15 +129,7 @@ class Execution:
         str | None,
         typer.Option("--ray-address", help="A running Ray cluster; by default a private one."),
     ] = None
-    triton: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--triton",
-            metavar="URL",
-            help="A Triton server to ask, grpc://host:port (grpcs:// for TLS); repeat it for "
-            "several. By default the models run in the workers.",
-        ),
-    ] = None
+    triton: Servers = None
     model: Annotated[
         list[str] | None,
         typer.Option(

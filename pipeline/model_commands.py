@@ -184,3 +184,11 @@ def check() -> None:
     for record in check_models():
         text = f"{record.model} {record.version} sha256 {record.sha256[:16]}"
         out.print(f"[green]ok[/] {text}, contract and canary")
+
+
+def check_servers(triton: TritonSettings) -> None:
+    """Have every version on each server judge the canary; an error says which one is wrong."""
+    from serving.backends.served import check_served
+
+    for text in check_served(triton):
+        out.print(f"[green]ok[/] {escape(text)}")

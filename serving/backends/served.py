@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from serving.backends.protocol import InferenceBackend
 from serving.backends.triton import TritonBackend
 from serving.backends.triton_settings import TritonSettings
-from serving.contracts import CONTRACTS, FINGERPRINT, MULTIPLE, ModelContract
-from serving.errors import ModelCorrupt
+from serving.canary import run_canary
+from serving.contracts import CONTRACTS, DETECTORS, FINGERPRINT, MULTIPLE, ModelContract
+from serving.detectors import DetectorSet
+from serving.errors import ModelCorrupt, ModelMissing
 from serving.sanity import check_tensors
 
 
@@ -55,6 +58,33 @@ def served_versions(settings: TritonSettings, model: str) -> tuple[int, ...]:
         return tuple(sorted(set.intersection(*sets))) if sets else ()
     finally:
         backend.close()
+
+
+def check_served(settings: TritonSettings) -> Iterator[str]:
+    """Judge the canary with every version of each detector on every server; a line for each.
+
+    Raises:
+        CanaryFailed: a version does not find what it should.
+        ModelMissing: a server serves no version of a detector.
+        ServingError: a server does not answer.
+    """
+    for address in settings.addresses():
+        backend = TritonBackend(replace(settings, urls=(address.url,)))
+        try:
+            (endpoint,) = backend.endpoints
+            for contract in DETECTORS:
+                versions = sorted(backend.ready_versions(endpoint, contract.name))
+                if not versions:
+                    raise ModelMissing(
+                        "no version of the model is ready",
+                        where=f"{contract.name} at {address.url}",
+                    )
+                for version in versions:
+                    judged = {contract.name: version}
+                    run_canary(DetectorSet(backend, judged, detectors=(contract,)))
+                    yield f"{contract.name} {version} at {address.url}: canary"
+        finally:
+            backend.close()
 
 
 def _ask(replica: InferenceBackend, contract: ModelContract, version: int) -> str:

@@ -25,15 +25,11 @@ from serving.backends.troubles import Trouble, trouble
 from serving.backends.window import Transport, Window, status_of
 from serving.contracts import CONTRACTS
 from serving.errors import InferenceError, ModelMissing, ServerUnavailable, ServingError
-from serving.tiling import TILE
 
 log = logging.getLogger(__name__)
 
 PROBE_S = 1.0
 """How long a server may take to say that it lives."""
-
-SLOT_BYTES = 3 * TILE * TILE
-"""The largest picture tensor; what is larger is sent."""
 
 REPLICA_OUTAGE_S = 2.0
 """How long one server is waited for while there are others that can do its work."""
@@ -270,7 +266,7 @@ class TritonBackend(InferenceBackend, Transport):
         """
         url = endpoint.address.url
         try:
-            memory = SharedInputs(self.settings.in_flight, SLOT_BYTES)
+            memory = SharedInputs(self.settings.in_flight, self.settings.slot_bytes)
         except OSError as error:
             log.info("%s gets pictures by gRPC: no shared memory (%s)", url, error)
             return None

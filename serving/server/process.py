@@ -249,7 +249,11 @@ def _start_for_good(command: list[str], **options: Any) -> subprocess.Popen[byte
     """
     pid = os.getpid()  # a forked process has none of its parent's threads
     launcher = _launchers.setdefault(pid, ThreadPoolExecutor(1, "triton-launcher"))
-    return launcher.submit(subprocess.Popen, command, **options).result()
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, **options)
+
+    return launcher.submit(start).result()
 
 
 def _die_with_parent() -> None:
