@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
 
+from serving.contracts import FEATURES
 from serving.geometry import Label
 
 Status = Literal["published", "quarantined", "failed"]
@@ -33,6 +34,7 @@ DECISION_TYPE = pa.struct(
         ("y2", pa.int32()),
         ("score", pa.float32()),
         ("probability", pa.float32()),
+        ("features", pa.list_(pa.float32())),
         ("source", pa.string()),
         ("kept", pa.bool_()),
         ("reason", pa.string()),
@@ -145,6 +147,8 @@ class Decision:
         kept: whether the box is obscured.
         reason: for instance ``above_threshold`` or ``below_minimum``.
         threshold: the score threshold in force.
+        features: what the post-processor judged by, as ``serving.contracts.FEATURES`` of its
+            version; empty if none looked.
     """
 
     label: Label
@@ -158,6 +162,7 @@ class Decision:
     kept: bool
     reason: str
     threshold: float
+    features: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +219,13 @@ class Outcome:
 def decision_row(item: Decision) -> dict[str, Any]:
     """As a value of ``DECISION_TYPE``."""
     return {name: getattr(item, name) for name in Decision.__slots__}
+
+
+def named_features(values: Sequence[float] | None) -> dict[str, float] | list[float]:
+    """Recorded features by name; as they are where another version of streetblur wrote them."""
+    if values is None or len(values) != len(FEATURES):
+        return list(values or ())
+    return dict(zip(FEATURES, values, strict=True))
 
 
 def outcomes_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
