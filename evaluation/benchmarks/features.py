@@ -82,7 +82,7 @@ def one_by_one(pixels: Pixels, candidates: Sequence[Candidate]) -> None:
         (saturation[inside] * np.cos(hue)).sum(), (saturation[inside] * np.sin(hue)).sum()
         red, green, blue = (region[..., i][inside].astype(float) for i in range(3))
         (red - green).std(), ((red + green) / 2 - blue).std()
-        luma = np.asarray(cv2.cvtColor(region, cv2.COLOR_RGB2GRAY))
+        luma = np.asarray(cv2.cvtColor(region, cv2.COLOR_RGB2GRAY), np.uint8)
         luma[inside].mean(), luma[inside].std(), luma[~inside].mean()
         np.bincount(luma[inside] >> 3, minlength=32)
         cv2.Laplacian(luma, cv2.CV_32F).var()
