@@ -17,6 +17,10 @@ Status = Literal["published", "quarantined", "failed"]
 REDACTION_VERSION = 1
 """Raised whenever the same boxes would give other pixels; part of a result's identity."""
 
+FEATURE_DECIMALS = 3
+"""Features lie within -1..2. Measured on every fourth picture of dev, 9.3 candidates each: outcomes
+take 370 bytes an image without features, 830 with three decimals, 1,780 with all digits."""
+
 MANIFEST_SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -148,7 +152,7 @@ class Decision:
         reason: for instance ``above_threshold`` or ``below_minimum``.
         threshold: the score threshold in force.
         features: what the post-processor judged by, as ``serving.contracts.FEATURES`` of its
-            version; empty if none looked.
+            version, recorded with three decimals; empty if none looked.
     """
 
     label: Label
@@ -218,14 +222,16 @@ class Outcome:
 
 def decision_row(item: Decision) -> dict[str, Any]:
     """As a value of ``DECISION_TYPE``."""
-    return {name: getattr(item, name) for name in Decision.__slots__}
+    row = {name: getattr(item, name) for name in Decision.__slots__}
+    return {**row, "features": [round(value, FEATURE_DECIMALS) for value in item.features]}
 
 
 def named_features(values: Sequence[float] | None) -> dict[str, float] | list[float]:
-    """Recorded features by name; as they are where another version of streetblur wrote them."""
-    if values is None or len(values) != len(FEATURES):
-        return list(values or ())
-    return dict(zip(FEATURES, values, strict=True))
+    """Recorded features by name; only as numbers where their number differs from today's."""
+    plain = [round(value, FEATURE_DECIMALS) for value in values or ()]
+    if len(plain) != len(FEATURES):
+        return plain
+    return dict(zip(FEATURES, plain, strict=True))
 
 
 def outcomes_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
