@@ -14,7 +14,7 @@ from pathlib import Path
 from serving.backends.triton import TritonBackend
 from serving.backends.triton_settings import TritonSettings
 from serving.canary import run_canary
-from serving.contracts import CONTRACTS, DETECTORS
+from serving.contracts import CONTRACTS, DETECTORS, POSTPROCESSOR
 from serving.detectors import DetectorSet
 from serving.errors import CanaryFailed, ModelMissing, ServerFailed
 from serving.owner import PATTERN, is_gone, this_owner
@@ -90,7 +90,7 @@ def wait_for_end(server: TritonServer) -> None:
 
 
 def check_server(url: str, versions: dict[str, tuple[int, ...]]) -> Iterator[str]:
-    """Judge the canary with every version of each detector; one line for each.
+    """Judge the canary with every version of each model; one line for each.
 
     Args:
         url: ``grpc://host:port``.
@@ -114,6 +114,10 @@ def check_server(url: str, versions: dict[str, tuple[int, ...]]) -> Iterator[str
                         fix="Take the version out of the repository, or put a sound one there",
                     ) from error
                 yield f"{contract.name} {version}: canary ok"
+        newest = {contract.name: max(versions[contract.name]) for contract in DETECTORS}
+        for version in versions[POSTPROCESSOR.name]:
+            run_canary(DetectorSet(backend, {**newest, POSTPROCESSOR.name: version}))
+            yield f"{POSTPROCESSOR.name} {version}: canary ok"
     finally:
         backend.close()
 
