@@ -8,10 +8,10 @@ beside them and in the plate sets ``train/romanian_plates`` and ``train/kaggle_c
 else is learnt from (shared data, README: what shipped numbers may come from).
 
 Skins differ mostly in lightness, little in hue (Jones and Rehg, Statistical color models with
-application to skin detection, 2002), and the training faces are mostly light. So each face pixel
-also counts with its light reduced to 70, 50, 35 and 25 %, which leaves hue and saturation as they
-are. How well dark faces are served is measured on ``dev/fairness_utkface_crops``, which nothing was
-chosen on.
+application to skin detection, 2002), and nothing says how dark the training faces are. So each face
+pixel also counts with its light reduced to 70, 50, 35 and 25 %, which leaves hue and saturation as
+they are. How well dark faces are served is measured on ``dev/fairness_utkface_crops``, which
+nothing was chosen on.
 """
 
 from __future__ import annotations
