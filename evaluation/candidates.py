@@ -70,7 +70,9 @@ class CandidateCache:
 
 def _candidate(row: Mapping[str, Any]) -> Candidate:
     """A candidate as it was before JSON, which knows no tuples."""
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
+    values: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in row.items()
+    }
     return Candidate(**{**values, "box": Box(**row["box"])})
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 import shutil
 
 import numpy as np
@@ -13,7 +12,7 @@ from pipeline.policy import load_policy, packaged_policies
 from pipeline.stages.decide import decide
 from serving.backends.protocol import InferenceBackend
 from serving.baseline import WEIGHTS, build_baseline
-from serving.contracts import CONTRACTS, FEATURES, POSTPROCESSOR
+from serving.contracts import FEATURES, POSTPROCESSOR
 from serving.detectors import DetectorSet
 from serving.errors import InsaneOutput, ModelCorrupt, ModelMissing
 from serving.features import features
@@ -30,8 +29,6 @@ from serving.registry import (
 )
 from serving.sources import BASELINE
 from tests.serving.conftest import VERSIONS
-
-KINDS = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32", "int32": "TYPE_INT32"}
 
 
 class Echo(InferenceBackend):
@@ -213,20 +210,6 @@ def test_the_probability_never_falls_when_the_score_rises(backend, label):
 @pytest.mark.parametrize("label", LABELS)
 def test_the_baseline_weighs_no_brightness(label):
     assert not [name for name in WEIGHTS[label] if name.startswith("grey")]
-
-
-@pytest.mark.parametrize("model", CONTRACTS)
-@pytest.mark.parametrize("file", ["config.pbtxt", "configs/cpu.pbtxt"])
-def test_the_servers_configuration_names_the_contracts_tensors(repository, model, file):
-    text = (repository / model / file).read_text()
-    contract = CONTRACTS[model]
-    assert f'name: "{model}"' in text
-    assert f"max_batch_size: {contract.max_batch}" in text
-    for spec in (*contract.inputs, *contract.outputs):
-        line = re.search(rf'name: "{spec.name}" (.*)', text).group(1)
-        dims = ", ".join(str(d) if isinstance(d, int) else "-1" for d in spec.shape[1:]) or "1"
-        assert f"data_type: {KINDS[spec.dtype]} dims: [ {dims} ]" in line
-        assert ("reshape: { shape: [ ] }" in line) == (len(spec.shape) == 1)
 
 
 def test_the_contract_counts_the_features():
