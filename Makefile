@@ -41,6 +41,7 @@ nightly: $(VENV)/.installed-dev  ## the long suites: 20 kill rounds, power failu
 bench: $(VENV)/.installed-dev  ## engine overhead and the allocator's share, printed as ratios
 	$(BIN)/python -m evaluation.benchmarks.allocator
 	$(BIN)/python -m evaluation.benchmarks.engine_overhead
+	$(BIN)/python -m evaluation.benchmarks.features
 
 lock: $(VENV)/.installed-dev  ## write the versions of this environment into constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt

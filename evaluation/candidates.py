@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -108,7 +109,8 @@ def _detect(path: Path) -> list[dict[str, Any]]:
         raise RuntimeError("the process was not started with _start")
     data = path.read_bytes()
     upright = decode_upright(data, inspect_image(data, ImageLimits()))
-    return [asdict(candidate) for candidate in _detectors.detect(upright).candidates]
+    found = _detectors.detect(upright).candidates
+    return [asdict(dataclasses.replace(candidate, features=())) for candidate in found]
 
 
 @cache

@@ -32,6 +32,7 @@ from pipeline.preconditions import (
     refuse_lost_records,
     refuse_nested_output,
 )
+from pipeline.records import named_features
 from pipeline.storage import NotFound
 from pipeline.verify import Verification
 from pipeline.workspace import Workspace, find_job, jobs_in, open_workspace
@@ -287,6 +288,8 @@ def explain(access: Access, key: str, as_json: bool) -> int:
         out.print(f"{escape(key)}: planned, not processed yet")
         return 0
     if as_json:
+        for item in outcome["detections"] or ():
+            item["features"] = named_features(item.get("features"))
         out.print_json(json.dumps(outcome, default=str))
         return 0
     table = Table(title=escape(key), show_header=False)

@@ -134,11 +134,11 @@ class JpegPolicy(_Frozen):
 
 
 class ModelVersions(_Frozen):
-    """The model versions that judge (post-processor 0 lets every candidate through)."""
+    """The model versions that judge (post-processor 0 judges nothing: every probability is 1)."""
 
     face_detector: Annotated[int, Field(ge=1)] = 1
     plate_detector: Annotated[int, Field(ge=1)] = 1
-    postprocessor: Annotated[int, Field(ge=0)] = 0
+    postprocessor: Annotated[int, Field(ge=0)] = 1
 
 
 class PrivacyPolicy(_Frozen):

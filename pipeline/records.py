@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
 
+from serving.contracts import FEATURES
 from serving.geometry import Label
 
 Status = Literal["published", "quarantined", "failed"]
 REDACTION_VERSION = 1
 """Raised whenever the same boxes would give other pixels; part of a result's identity."""
+
+FEATURE_DECIMALS = 3
+"""Features lie within -1..2. Measured on every fourth picture of dev, 9.3 candidates each: outcomes
+take 370 bytes an image without features, 830 with three decimals, 1,780 with all digits."""
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -33,6 +38,7 @@ DECISION_TYPE = pa.struct(
         ("y2", pa.int32()),
         ("score", pa.float32()),
         ("probability", pa.float32()),
+        ("features", pa.list_(pa.float32())),
         ("source", pa.string()),
         ("kept", pa.bool_()),
         ("reason", pa.string()),
@@ -145,6 +151,8 @@ class Decision:
         kept: whether the box is obscured.
         reason: for instance ``above_threshold`` or ``below_minimum``.
         threshold: the score threshold in force.
+        features: what the post-processor judged by, as ``serving.contracts.FEATURES`` of its
+            version, recorded with three decimals; empty if none looked.
     """
 
     label: Label
@@ -158,6 +166,7 @@ class Decision:
     kept: bool
     reason: str
     threshold: float
+    features: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +222,16 @@ class Outcome:
 
 def decision_row(item: Decision) -> dict[str, Any]:
     """As a value of ``DECISION_TYPE``."""
-    return {name: getattr(item, name) for name in Decision.__slots__}
+    row = {name: getattr(item, name) for name in Decision.__slots__}
+    return {**row, "features": [round(value, FEATURE_DECIMALS) for value in item.features]}
+
+
+def named_features(values: Sequence[float] | None) -> dict[str, float] | list[float]:
+    """Recorded features by name; only as numbers where their number differs from today's."""
+    plain = [round(value, FEATURE_DECIMALS) for value in values or ()]
+    if len(plain) != len(FEATURES):
+        return plain
+    return dict(zip(FEATURES, plain, strict=True))
 
 
 def outcomes_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:

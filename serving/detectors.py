@@ -57,7 +57,7 @@ class DetectorSet:
 
     Raises:
         InvalidInput: a detector has no version, or a floor lies below the graph's own.
-        ModelMissing: there is no such post-processor.
+        ModelMissing: the post-processor's version is below 0.
     """
 
     def __init__(
@@ -71,9 +71,14 @@ class DetectorSet:
         detectors: Sequence[DetectorContract] = DETECTORS,
     ) -> None:
         self._backend = backend
-        self._filter = load_postprocessor(versions.get("postprocessor", 0))
         self._timeout_s = timeout_s
         self._fingerprints = dict(fingerprints or {})
+        self._filter = load_postprocessor(
+            versions.get("postprocessor", 0),
+            backend,
+            timeout_s=timeout_s,
+            fingerprint=self._fingerprints.get("postprocessor"),
+        )
         self._detectors = tuple(detectors)
         self._floor = {c.label: (floor or {}).get(c.label, DEFAULT_FLOOR) for c in detectors}
         if missing := [c.name for c in detectors if c.name not in versions]:

@@ -101,6 +101,7 @@ def decide(
                 kept=kept,
                 reason=reason,
                 threshold=threshold,
+                features=candidate.features,
             )
         )
     return decisions

@@ -13,7 +13,7 @@ from serving.backends.triton_settings import TritonSettings
 from serving.canary import run_canary
 from serving.contracts import CONTRACTS, DETECTORS, FINGERPRINT, MULTIPLE, ModelContract
 from serving.detectors import DetectorSet
-from serving.errors import ModelCorrupt, ModelMissing
+from serving.errors import CanaryFailed, ModelCorrupt, ModelMissing
 from serving.sanity import check_tensors
 
 
@@ -61,30 +61,40 @@ def served_versions(settings: TritonSettings, model: str) -> tuple[int, ...]:
 
 
 def check_served(settings: TritonSettings) -> Iterator[str]:
-    """Judge the canary with every version of each detector on every server; a line for each.
+    """Judge the canary with every version of each model on every server; a line for each.
 
     Raises:
         CanaryFailed: a version does not find what it should.
-        ModelMissing: a server serves no version of a detector.
+        ModelMissing: a server serves no version of a model.
         ServingError: a server does not answer.
     """
     for address in settings.addresses():
         backend = TritonBackend(replace(settings, urls=(address.url,)))
         try:
-            (endpoint,) = backend.endpoints
-            for contract in DETECTORS:
-                versions = sorted(backend.ready_versions(endpoint, contract.name))
-                if not versions:
-                    raise ModelMissing(
-                        "no version of the model is ready",
-                        where=f"{contract.name} at {address.url}",
-                    )
-                for version in versions:
-                    judged = {contract.name: version}
-                    run_canary(DetectorSet(backend, judged, detectors=(contract,)))
-                    yield f"{contract.name} {version} at {address.url}: canary"
+            yield from _check_one(backend, address.url)
         finally:
             backend.close()
+
+
+def _check_one(backend: TritonBackend, url: str) -> Iterator[str]:
+    (endpoint,) = backend.endpoints
+    ready = {model: sorted(backend.ready_versions(endpoint, model)) for model in CONTRACTS}
+    if lacking := [model for model, versions in ready.items() if not versions]:
+        raise ModelMissing("no version of the model is ready", where=f"{lacking[0]} at {url}")
+    newest = {contract.name: ready[contract.name][-1] for contract in DETECTORS}
+    for model, versions in ready.items():
+        only = [contract for contract in DETECTORS if contract.name == model] or DETECTORS
+        for version in versions:
+            judged = DetectorSet(backend, {**newest, model: version}, detectors=only)
+            try:
+                run_canary(judged)
+            except CanaryFailed as error:
+                raise CanaryFailed(
+                    error.what,
+                    where=f"canary, {model} {version} at {url}",
+                    fix="Take the version out of the repository, or put a sound one there",
+                ) from error
+            yield f"{model} {version} at {url}: canary"
 
 
 def _ask(replica: InferenceBackend, contract: ModelContract, version: int) -> str:

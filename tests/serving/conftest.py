@@ -11,7 +11,7 @@ from serving.detectors import DetectorSet
 from serving.registry import fetch_models, find_repository
 from tests.serving import triton
 
-VERSIONS = {"face_detector": 1, "plate_detector": 1, "postprocessor": 0}
+VERSIONS = {"face_detector": 1, "plate_detector": 1, "postprocessor": 1}
 
 
 @pytest.fixture(scope="session")

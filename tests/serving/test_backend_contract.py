@@ -138,7 +138,7 @@ def test_a_missing_version_is_named(backend):
 def test_an_unknown_model_is_named(backend):
     with pytest.raises(ModelMissing, match="number_detector"):
         backend.infer("number_detector", {"image": tensor(1)})
-    assert set(CONTRACTS) == {FACE, PLATE}
+    assert set(CONTRACTS) == {FACE, PLATE, "postprocessor"}
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def why_no_server() -> str:
 
 
 def copy_repository(
-    source: Path, target: Path, models: Sequence[str] = (FACE, PLATE), *, instances: int = 1
+    source: Path, target: Path, models: Sequence[str] = tuple(CONTRACTS), *, instances: int = 1
 ) -> Path:
     """Version 1 of ``models``, with fewer instances than usual: they start sooner."""
     for model in models:
