@@ -4,7 +4,7 @@
 
 Every labelled picture of dev is judged by ONNX Runtime in float32 and by the other runtime. Each
 detection of the one that the default policy would redact is matched with the detection of the
-other that overlaps it most. Both are then redacted under the default policy, and the scorer judges
+other that is most like it. Both are then redacted under the default policy, and the scorer judges
 the outputs.
 """
 
@@ -69,8 +69,8 @@ class Agreement:
         for row, candidate in enumerate(ours):
             if not _redacted(candidate, policy):
                 continue
-            best = int(overlap[row].argmax()) if theirs else -1
-            if best < 0 or overlap[row, best] < SAME:
+            best = _match(candidate, overlap[row], theirs)
+            if best is None:
                 self.lost.append(candidate.score)
                 continue
             self.iou.append(float(overlap[row, best]))
@@ -120,6 +120,19 @@ def _boxes(candidates: Iterable[Candidate]) -> FloatArray:
     return np.array([c.box.as_tuple() for c in candidates], np.float32).reshape(-1, 4)
 
 
+def _match(candidate: Candidate, overlap: FloatArray, others: Sequence[Candidate]) -> int | None:
+    """Which of ``others`` is ``candidate``: it overlaps enough, most, and is scored most alike.
+
+    Both count, because one object may have several boxes, of several passes.
+    """
+    likeness = {
+        index: float(iou) - abs(others[index].score - candidate.score)
+        for index, iou in enumerate(overlap)
+        if iou >= SAME
+    }
+    return max(likeness, key=likeness.__getitem__, default=None)
+
+
 def _redacted(candidate: Candidate, policy: ClassPolicy) -> bool:
     return candidate.score >= policy.threshold_at(candidate.box.height)
 
@@ -136,13 +149,21 @@ def _detected(
     return detectors.detect(upright).candidates
 
 
-def _flips(before: Sequence[JudgedPicture], after: Sequence[JudgedPicture]) -> tuple[int, int]:
-    """Labelled boxes that are obscured only before, and only after."""
+def _flips(
+    before: Sequence[JudgedPicture], after: Sequence[JudgedPicture], log: Console
+) -> tuple[int, int]:
+    """Labelled boxes that are obscured only before, and only after; each is told to ``log``."""
     lost = gained = 0
     for one, other in zip(before, after, strict=True):
         for old, new in zip(one.boxes, other.boxes, strict=True):
             lost += old.obscured and not new.obscured
             gained += new.obscured and not old.obscured
+            if old.obscured != new.obscured:
+                log.print(
+                    f"{one.image}: {old.label} of {old.height:.0f} px, "
+                    f"{old.share:.0%} obscured in float32, {new.share:.0%} here",
+                    markup=False,
+                )
     return lost, gained
 
 
@@ -164,7 +185,7 @@ def compare_set(
         for verdicts, candidates in zip(judged, found, strict=True):
             verdicts += judge_setting(policy, [(picture, candidates)], folder)
     boxes = sum(len(verdict.boxes) for verdict in judged[0])
-    lost, gained = _flips(*judged)
+    lost, gained = _flips(*judged, Console(stderr=True))
     obscured = [sum(b.obscured for v in side for b in v.boxes) for side in judged]
     changed = [
         sum(v.changed.changed for v in side if v.changed)

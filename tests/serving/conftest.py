@@ -29,6 +29,14 @@ def backend(repository):
 
 
 @pytest.fixture(scope="session")
+def float32(repository):
+    """The exact backend: ONNX Runtime, whatever the default is on this machine."""
+    opened = LocalBackend(repository, runtime="onnxruntime")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
 def detectors(backend):
     return DetectorSet(backend, VERSIONS)
 

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import openvino as ov
 
 from serving.backends.protocol import Outputs, Tensors
 from serving.backends.runtimes.bfloat16 import prepare_bfloat16
+from serving.backends.runtimes.quiet_openvino import openvino as ov
 from serving.backends.runtimes.shapes import FrequentShapes, Shape
 from serving.contracts import DetectorContract, ModelContract
 from serving.errors import InferenceError, ModelCorrupt, ServingError
