@@ -72,6 +72,6 @@ def triton_server(can_serve, served_repository, tmp_path_factory):
 @pytest.fixture(scope="session")
 def embedded(served_repository):
     """The embedded backend over the same repository: what every answer has to be."""
-    opened = LocalBackend(served_repository)
+    opened = LocalBackend(served_repository, runtime="onnxruntime")
     yield opened
     opened.close()
