@@ -1,11 +1,14 @@
 """CPU of both detectors under each runtime, against ONNX Runtime in float32.
 
-``python -m evaluation.benchmarks.runtimes [--repeats N] [--picture FILE]``
+``python -m evaluation.benchmarks.runtimes [--repeats N] [--picture FILE] [--mixed EVERY]``
 
 One picture of 2448 x 2048 pixels (any photograph, enlarged): native tiles and both low-resolution
 passes, both detectors. All sides live in one process and take turns; medians of the repeats are
-compared. ``varied shapes`` is OpenVINO without plans for single shapes, as for pictures that all
-have another size; the other sides see the picture often enough first to have their plans.
+compared. Plans for single shapes are earned before anything is measured; ``without plans`` is the
+same without them.
+
+With ``--mixed`` every EVERYth picture of dev instead, each once: small pictures of some hundred
+sizes, nearly each of which OpenVINO meets for the first time, the worst that can happen to it.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -77,7 +80,7 @@ def compare(pixels: NDArray[np.uint8], repeats: int) -> dict[str, dict[str, Any]
     sides: dict[str, tuple[Choice, AbstractContextManager[None]]] = {
         BASE: (Choice("onnxruntime", "f32"), nullcontext()),
         "openvino f32": (Choice("openvino", "f32"), nullcontext()),
-        f"{fast}, varied shapes": (fast, _without_plans()),
+        f"{fast}, without plans": (fast, _without_plans()),
         str(fast): (fast, nullcontext()),
     }
     versions = load_policy(DEFAULT_POLICY).models.model_dump()
@@ -107,6 +110,37 @@ def compare(pixels: NDArray[np.uint8], repeats: int) -> dict[str, dict[str, Any]
     }
 
 
+def compare_mixed(paths: Sequence[Path]) -> dict[str, Any]:
+    """CPU seconds that ONNX Runtime and the fast runtime take for pictures of many sizes."""
+    versions = load_policy(DEFAULT_POLICY).models.model_dump()
+    fast = choose_runtime("openvino")
+    sides = {
+        str(choice): DetectorSet(_open(choice), versions)
+        for choice in (Choice("onnxruntime", "f32"), fast)
+    }
+    for side in sides.values():
+        side.check()
+    seconds = dict.fromkeys(sides, 0.0)
+    for path in paths:
+        pixels = _read(path)
+        for name, side in sides.items():
+            before = time.process_time()
+            side.detect(pixels)
+            seconds[name] += time.process_time() - before
+    return {
+        "pictures": len(paths),
+        **{name: round(value, 1) for name, value in seconds.items()},
+        "ratio": round(seconds[BASE] / seconds[str(fast)], 2),
+    }
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    bgr = cv2.imread(str(path))
+    if bgr is None:
+        raise SystemExit(f"{path} cannot be read")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
 def _ratio(base: list[float], other: list[float]) -> dict[str, float]:
     """How many times faster: the medians' ratio, and the range over the repeats."""
     each = [a / b for a, b in zip(base, other, strict=True)]
@@ -119,24 +153,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--picture", type=Path, help="default: the first of facemask_ilc2021")
+    parser.add_argument("--mixed", type=int, help="every Nth picture of dev instead")
     given = parser.parse_args()
-    folder = data_root() / "dev" / "facemask_ilc2021" / "images"
-    path = given.picture or min(folder.glob("*.jpg"), default=folder)
-    bgr = cv2.imread(str(path))
-    if bgr is None:
-        raise SystemExit(f"{path} cannot be read")
     cv2.setNumThreads(1)
-    large = cv2.resize(bgr, SIZE, interpolation=cv2.INTER_CUBIC)
-    pixels = np.asarray(cv2.cvtColor(large, cv2.COLOR_BGR2RGB), np.uint8)
-    result = {
-        "picture": f"{SIZE[0]} x {SIZE[1]}",
-        "repeats": given.repeats,
+    dev = data_root() / "dev"
+    about: dict[str, Any] = {
         "default": str(choose_runtime("auto")),
-        "sides": compare(pixels, given.repeats),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {n: version(n) for n in ("onnxruntime", "openvino", "numpy")},
     }
-    print(json.dumps(result, indent=2))
+    if given.mixed:
+        paths = sorted(dev.glob("*/images/*.jpg"))[:: given.mixed]
+        print(json.dumps({**compare_mixed(paths), **about}, indent=2))
+        return
+    folder = dev / "facemask_ilc2021" / "images"
+    path = given.picture or min(folder.glob("*.jpg"), default=folder)
+    large = cv2.resize(_read(path), SIZE, interpolation=cv2.INTER_CUBIC)
+    sides = compare(np.asarray(large, np.uint8), given.repeats)
+    size = f"{SIZE[0]} x {SIZE[1]}"
+    print(
+        json.dumps({"picture": size, "repeats": given.repeats, "sides": sides, **about}, indent=2)
+    )
 
 
 if __name__ == "__main__":
