@@ -76,11 +76,13 @@ def _candidate(row: Mapping[str, Any]) -> Candidate:
 
 
 def detection_digest(versions: Mapping[str, int]) -> str:
-    """Changes with the versions, with the model files and with the code of ``serving/``."""
+    """Changes with the versions, the model files, the runtime and the code of ``serving/``."""
     import serving
+    from serving.backends.runtimes.choice import runtime_in_force
     from serving.registry import find_repository
 
     digest = hashlib.sha256(json.dumps(dict(versions), sort_keys=True).encode())
+    digest.update(runtime_in_force().encode())
     sources = sorted(Path(serving.__file__).parent.rglob("*.py"))
     for path in [*sources, *sorted(find_repository().rglob("*.onnx"))]:
         digest.update(path.name.encode() + path.read_bytes())

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from serving.allocator import keep_freed_memory
+from serving.backends.checks import check_inputs
 from serving.backends.endpoints import Endpoint, Endpoints
-from serving.backends.local import check_inputs
 from serving.backends.protocol import InferenceBackend, Outputs, Request, Tensors
 from serving.backends.shared_memory import SharedInputs, is_leftover
 from serving.backends.triton_settings import Address, TritonSettings, token

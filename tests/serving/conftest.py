@@ -29,6 +29,14 @@ def backend(repository):
 
 
 @pytest.fixture(scope="session")
+def float32(repository):
+    """The exact backend: ONNX Runtime, whatever the default is on this machine."""
+    opened = LocalBackend(repository, runtime="onnxruntime")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
 def detectors(backend):
     return DetectorSet(backend, VERSIONS)
 
@@ -64,6 +72,6 @@ def triton_server(can_serve, served_repository, tmp_path_factory):
 @pytest.fixture(scope="session")
 def embedded(served_repository):
     """The embedded backend over the same repository: what every answer has to be."""
-    opened = LocalBackend(served_repository)
+    opened = LocalBackend(served_repository, runtime="onnxruntime")
     yield opened
     opened.close()

@@ -22,7 +22,7 @@ IN_FLIGHT = 4
 def opening(request, served_repository):
     """Opens a backend."""
     if request.param == "embedded":
-        return lambda: LocalBackend(served_repository)
+        return lambda: LocalBackend(served_repository, runtime="onnxruntime")
     server = request.getfixturevalue("triton_server")
     shared = request.param == "shared"
     settings = TritonSettings((server.url,), in_flight=IN_FLIGHT, shared_memory=shared)

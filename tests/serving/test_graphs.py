@@ -80,10 +80,10 @@ def decoded_plates(image):
 @pytest.mark.parametrize(
     ("model", "decode"), [("face_detector", decoded_faces), ("plate_detector", decoded_plates)]
 )
-def test_graph_equals_published_net_and_numpy_decode(backend, canary, model, decode, size):
+def test_graph_equals_published_net_and_numpy_decode(float32, canary, model, decode, size):
     image = picture(canary, *size)
     expected, peak = decode(image)
-    outputs = backend.infer(model, {"image": image})
+    outputs = float32.infer(model, {"image": image})
     count = int(outputs["count"][0])
     assert count == len(expected)
     rows = np.hstack([outputs["boxes"][0, :count], outputs["points"][0, :count]])

@@ -113,7 +113,8 @@ def displacements(exact, candidates):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(("chosen", "pixels"), [(the_net, 0.5), (everything, 1.5)])
-def test_candidates_of_dev_stay(repository, detectors, chosen, pixels):
+def test_candidates_of_dev_stay(repository, float32, chosen, pixels):
+    detectors = DetectorSet(float32, VERSIONS)
     in_halves = DetectorSet(HalvedBackend(repository, chosen), VERSIONS)
     moves = []
     for path in dev_pictures():
