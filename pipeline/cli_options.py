@@ -129,6 +129,14 @@ class Execution:
         str | None,
         typer.Option("--ray-address", help="A running Ray cluster; by default a private one."),
     ] = None
+    runtime: Annotated[
+        Literal["auto", "onnxruntime", "openvino"] | None,
+        typer.Option(
+            "--runtime",
+            help="What runs the models in the workers. auto: OpenVINO in bfloat16 where the "
+            "processor has it, else ONNX Runtime; onnxruntime: float32, the same bytes as Triton.",
+        ),
+    ] = None
     triton: Servers = None
     model: Annotated[
         list[str] | None,

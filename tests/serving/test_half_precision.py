@@ -23,7 +23,7 @@ NAMES = [contract.name for contract in DETECTORS]
 
 
 def the_net(name):
-    return name.startswith("net/")
+    return name.startswith("net-")
 
 
 def everything(name):

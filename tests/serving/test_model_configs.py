@@ -176,7 +176,7 @@ def test_profile_names_what_enters_the_float_part(repository, name, tmp_path):
 @pytest.mark.parametrize("name", DETECTOR_NAMES)
 def test_only_the_net_is_large_enough_for_an_engine(repository, name, tmp_path):
     _, inside = bytes_and_rest(optimised(repository, name, tmp_path))
-    net = [n for n in inside if any(output.startswith("net/") for output in n.output)]
+    net = [n for n in inside if any(output.startswith("net-") for output in n.output)]
     least = int(tensorrt(production(name))["trt_min_subgraph_size"])
     assert len(inside) - len(net) < least <= len(net)
 
