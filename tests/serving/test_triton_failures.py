@@ -214,11 +214,13 @@ def test_a_full_queue_is_tried_again_until_there_is_room(
     folder = triton.copy_repository(repository, tmp_path / "models", [FACE])
     triton.limit_queue(folder, FACE, 1)
     asked = [request(tensor(n, (1, 320, 320))) for n in range(24)]
-    with triton.running(folder, tmp_path / "server") as server:
-        with asking(server, in_flight=12) as backend:
-            sent, send = [], backend.send
-            monkeypatch.setattr(backend, "send", lambda *call: sent.append(1) or send(*call))
-            answers = list(backend.infer_many(asked))
+    with (
+        triton.running(folder, tmp_path / "server") as server,
+        asking(server, in_flight=12) as backend,
+    ):
+        sent, send = [], backend.send
+        monkeypatch.setattr(backend, "send", lambda *call: sent.append(1) or send(*call))
+        answers = list(backend.infer_many(asked))
     assert all(map(same, answers, expected(embedded, asked)))
     assert len(answers) == 24
     assert len(sent) > 24
