@@ -78,7 +78,7 @@ class Flight:
         request: what is asked.
         alone: whether nothing else may be under way with it.
         tries, deaths, timeouts, lone_tries, lost_regions: what has happened to it.
-        failing_since: when it failed first; None before.
+        failing_since: since when nobody has been there to judge it; None before it failed.
         last: who failed it last.
         call, endpoint, release: of the try that is under way; ``release`` when it is over.
     """
@@ -267,7 +267,7 @@ class Window:
             if flight.timeouts >= MOST_TIMEOUTS:
                 what = f"no answer within {self.timeout_s:g} s, {MOST_TIMEOUTS} times"
                 raise self._about(flight, InferenceError, what)
-            self._try_later(flight, text)
+            self._try_later(flight, text, outage=False)
         elif status == "INVALID_ARGUMENT":
             self.endpoints.failed(endpoint, gone=False)
             endpoint.failures = 0  # it lives, and has looked at the request
@@ -298,7 +298,7 @@ class Window:
             raise self._about(flight, RejectedInput, what)
         flight.lone_tries += 1
         flight.alone = True
-        self._try_later(flight, text)
+        self._try_later(flight, text, outage=False)
 
     def _row_by_row(self, flight: Flight) -> Outputs:
         """A batch asked for row by row, one at a time, while nothing else is under way."""
@@ -322,15 +322,25 @@ class Window:
         *,
         limit: float | None = None,
         missing: bool = False,
+        outage: bool = True,
     ) -> None:
         """Have ``flight`` sent again after a pause.
+
+        Args:
+            flight: what failed.
+            text: why.
+            at_least_s: of the pause.
+            limit: try no longer than that, nor than an outage.
+            missing: whether the model is.
+            outage: whether this may be one. It is none where somebody is there and fails over this
+                request: that is tried a limited number of times, however long each takes.
 
         Raises:
             ServerUnavailable: it has been tried long enough.
             ModelMissing: likewise, and servers say that they lack the model.
         """
         now = self.endpoints.clock()
-        if flight.failing_since is None:
+        if flight.failing_since is None or not outage:
             flight.failing_since = now
         tried = now - flight.failing_since
         if tried > min(self.outage_s, limit or self.outage_s):

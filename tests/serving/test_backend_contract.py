@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 
 from serving.backends.local import LocalBackend
-from serving.backends.triton import TritonBackend
+from serving.backends.triton import SLOT_BYTES, TritonBackend
 from serving.backends.triton_settings import TritonSettings
 from serving.contracts import CONTRACTS, FINGERPRINT, MAX_BOXES
 from serving.detectors import DetectorSet
-from serving.errors import CanaryFailed, InferenceError, InvalidInput, ModelMissing, ServingError
+from serving.errors import CanaryFailed, InferenceError, InvalidInput, ModelMissing
 from serving.registry import read_record
 from tests.serving.conftest import VERSIONS
 from tests.serving.triton import FACE, PLATE, request, same, tensor
 
 IN_FLIGHT = 4
+OUTAGE_S = 3.0
+"""So long a missing version is waited for."""
 
 
 @pytest.fixture(params=["embedded", "grpc", "shared"])
@@ -25,7 +27,9 @@ def opening(request, served_repository):
         return lambda: LocalBackend(served_repository, runtime="onnxruntime")
     server = request.getfixturevalue("triton_server")
     shared = request.param == "shared"
-    settings = TritonSettings((server.url,), in_flight=IN_FLIGHT, shared_memory=shared)
+    settings = TritonSettings(
+        (server.url,), in_flight=IN_FLIGHT, shared_memory=shared, outage_s=OUTAGE_S
+    )
     return lambda: TritonBackend(settings)
 
 
@@ -37,9 +41,7 @@ def backend(opening):
 
 
 @pytest.mark.parametrize("model", [FACE, PLATE])
-@pytest.mark.parametrize(
-    "shape", [(1, 32, 32), (1, 1312, 1120), (1, 1312, 1312), (3, 64, 96), (3, 32, 32)]
-)
+@pytest.mark.parametrize("shape", [(1, 32, 32), (1, 1312, 1120), (3, 64, 96), (3, 32, 32)])
 def test_answers_are_the_same_to_the_bit(backend, embedded, model, shape):
     pixels = tensor(1, shape)
     answer = backend.infer(model, {"image": pixels}, version=1)
@@ -55,7 +57,8 @@ def test_a_picture_with_objects_is_answered_the_same(backend, embedded, canary, 
 
 
 def test_a_large_batch_is_answered_as_its_inputs_are(backend, embedded):
-    pixels = tensor(2, (3, 1312, 1120))
+    pixels = tensor(2, (3, 768, 800))
+    assert pixels.nbytes > SLOT_BYTES
     answer = backend.infer(FACE, {"image": pixels}, version=1)
     assert same(answer, embedded.infer(FACE, {"image": pixels}, version=1))
 
@@ -130,8 +133,9 @@ def test_one_who_stops_taking_answers_leaves_nothing_under_way(backend, embedded
 
 
 def test_a_missing_version_is_named(backend):
-    with pytest.raises(ModelMissing, match=r"face_detector.*7"):
+    with pytest.raises(ModelMissing, match=r"face_detector.*7") as caught:
         backend.infer(FACE, {"image": tensor(1)}, version=7)
+    assert caught.value.fix
     assert backend.infer(FACE, {"image": tensor(1)}, version=1)["count"].shape == (1,)
 
 
@@ -213,10 +217,3 @@ def test_another_graph_than_the_named_fails_the_canary(backend):
     detectors = DetectorSet(backend, VERSIONS, fingerprints={FACE: "0" * 16})
     with pytest.raises(CanaryFailed, match="another graph answered"):
         detectors.check()
-
-
-def test_every_error_is_one_of_serving(backend):
-    with pytest.raises(ServingError) as caught:
-        backend.infer(FACE, {"image": tensor(1)}, version=99)
-    assert caught.value.where
-    assert caught.value.fix

@@ -76,7 +76,8 @@ def edit_config(
 
 
 def limit_queue(repository: Path, model: str, size: int) -> None:
-    """Have ``model`` refuse requests while ``size`` wait."""
+    """Have ``model`` take one request at a time, and refuse more while ``size`` wait."""
+    edit_config(repository, model, "max_batch_size: 16", "max_batch_size: 1")
     edit_config(repository, model, "max_queue_size: 128", f"max_queue_size: {size}")
 
 
@@ -112,9 +113,7 @@ def other_weights(model: onnx.ModelProto) -> None:
 def zeros(model: onnx.ModelProto) -> None:
     """Every number is 0, as from a server whose numpy does not fit."""
     for name, kind in (("boxes", 1), ("points", 1), ("count", 6), ("peak", 1)):
-        _after(
-            model, name, f"{name}_zero = Cast<to = {kind}>(zero)\n{name} = Mul(was, {name}_zero)"
-        )
+        _after(model, name, f"none = Cast<to = {kind}>(zero)\n{name} = Mul(was, none)")
 
 
 def not_a_number(model: onnx.ModelProto) -> None:
