@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import secrets
@@ -30,7 +29,13 @@ STOP_WITHIN_S = 20.0
 PORTS = ("grpc", "http", "metrics")
 _TRIES = 5
 _LOOK_S = 0.1
-_PR_SET_PDEATHSIG = 1
+_LAUNCH = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Has the kernel stop the server when this process is killed and cannot, then becomes the server.
+In a process of its own: no code may run in a fork of one in which gRPC has threads."""
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _STANDIN = Path(__file__).parent / "standin"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the server's Python backend puts its own
@@ -184,7 +189,6 @@ class TritonServer:
                 stderr=log,
                 env=self._environment.variables(),
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
             )
 
     def _wait(self) -> bool:
@@ -251,12 +255,6 @@ def _start_for_good(command: list[str], **options: Any) -> subprocess.Popen[byte
     launcher = _launchers.setdefault(pid, ThreadPoolExecutor(1, "triton-launcher"))
 
     def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, **options)
+        return subprocess.Popen([sys.executable, "-I", "-S", "-c", _LAUNCH, *command], **options)
 
     return launcher.submit(start).result()
-
-
-def _die_with_parent() -> None:
-    """Have the kernel stop the server when this process is killed and cannot."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

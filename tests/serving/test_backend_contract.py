@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serving.backends.local import LocalBackend
-from serving.backends.triton import SLOT_BYTES, TritonBackend
+from serving.backends.triton import TritonBackend
 from serving.backends.triton_settings import TritonSettings
 from serving.contracts import CONTRACTS, FINGERPRINT, MAX_BOXES
 from serving.detectors import DetectorSet
@@ -58,7 +58,7 @@ def test_a_picture_with_objects_is_answered_the_same(backend, embedded, canary, 
 
 def test_a_large_batch_is_answered_as_its_inputs_are(backend, embedded):
     pixels = tensor(2, (3, 768, 800))
-    assert pixels.nbytes > SLOT_BYTES
+    assert pixels.nbytes > TritonSettings().slot_bytes
     answer = backend.infer(FACE, {"image": pixels}, version=1)
     assert same(answer, embedded.infer(FACE, {"image": pixels}, version=1))
 
