@@ -142,7 +142,7 @@ class DetectorSet:
                 if not self._backend.exclude(replica, error):
                     raise
                 sound = False
-        return sound
+        return self._backend.steady() and sound
 
     def close(self) -> None:
         """Close the backend."""

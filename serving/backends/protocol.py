@@ -89,6 +89,13 @@ class InferenceBackend(Protocol):
         """
         return (self,)
 
+    def steady(self) -> bool:
+        """Whether no replica was lost after it had answered, since this was last asked.
+
+        One that comes back may be another: its canary tells nothing of what it answered before.
+        """
+        return True
+
     def exclude(self, replica: InferenceBackend, error: ServingError) -> bool:
         """Ask ``replica`` no longer for the time being, because of ``error``.
 

@@ -101,6 +101,13 @@ class TritonBackend(InferenceBackend, Transport):
             one.in_question = False
         return [_Replica(self, one) for one in asked]
 
+    def steady(self) -> bool:
+        """See ``InferenceBackend.steady``."""
+        lost = [one for one in self.endpoints if one.lost]
+        for one in self.endpoints:
+            one.lost, one.answers = False, 0
+        return not lost
+
     def exclude(self, replica: InferenceBackend, error: ServingError) -> bool:
         """See ``InferenceBackend.exclude``; a server that is only gone may come back soon."""
         if not isinstance(replica, _Replica):

@@ -243,6 +243,7 @@ class Window:
             self._try_later(flight, text)
         elif status == "NOT_FOUND" and _LOST_REGION in text:
             self.endpoints.failed(endpoint, gone=False)
+            endpoint.lost |= endpoint.answers > 0  # it has been started again
             endpoint.stop_sharing()
             flight.lost_regions += 1
             if flight.lost_regions >= MOST_LOST_REGIONS:
