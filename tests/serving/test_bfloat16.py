@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.backends.runtimes.bfloat16 import balanced_bfloat16, prepare_bfloat16
-from serving.contracts import CONTRACTS
+from serving.contracts import DETECTORS
 from serving.registry import model_path
 
 FINITE = st.floats(-100, 100, width=32, allow_subnormal=False)
@@ -48,7 +48,7 @@ def test_an_edge_filter_stays_blind_to_brightness():
     assert nearest < 2**-12
 
 
-@pytest.mark.parametrize("model", CONTRACTS)
+@pytest.mark.parametrize("model", [contract.name for contract in DETECTORS])
 def test_only_depthwise_weights_change(repository, model):
     before = onnx.load(model_path(repository, model, 1))
     after = prepare_bfloat16(before)
