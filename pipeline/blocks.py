@@ -17,6 +17,7 @@ SCHEMA = pa.schema(
 _CARRIED = (
     "candidates",
     "peaks",
+    "runtime",
     "decisions",
     "obscured_share",
     "published",

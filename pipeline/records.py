@@ -84,6 +84,7 @@ OUTCOME_SCHEMA = pa.schema(
         ("notes", pa.list_(pa.string())),
         ("policy_digest", pa.string()),
         ("models", pa.string()),
+        ("runtime", pa.string()),
         ("redaction_version", pa.int32()),
         ("ms_fetch", pa.float32()),
         ("ms_decode", pa.float32()),
@@ -197,6 +198,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     policy_digest: str = ""
     models: str = ""
+    runtime: str = ""
     redaction_version: int = REDACTION_VERSION
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     finished_at: str = ""

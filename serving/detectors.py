@@ -35,6 +35,7 @@ class DetectionResult:
         candidates: by label, then falling score; boxes in pixels of the picture, cut to it.
         peaks: highest raw score of each detector over all passes, never 0.
         versions: model versions that judged, by model, ``postprocessor`` included.
+        runtime: what computed, see ``InferenceBackend``.
         flags: for instance ``many_faces``, ``face_rows_full``; sorted.
     """
 
@@ -42,6 +43,7 @@ class DetectionResult:
     peaks: dict[Label, float]
     versions: dict[str, int]
     flags: tuple[str, ...]
+    runtime: str = ""
 
 
 class DetectorSet:
@@ -118,6 +120,7 @@ class DetectorSet:
             peaks={label: max(item.peak for item in items) for label, items in looks.items()},
             versions=dict(self.versions),
             flags=tuple(sorted(_flags(found, looks))),
+            runtime=self._backend.runtime,
         )
 
     def check(self) -> bool:

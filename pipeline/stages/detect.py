@@ -85,6 +85,7 @@ class Detect:
             pixels=None,
             candidates=result.candidates,
             peaks={str(label): float(peak) for label, peak in result.peaks.items()},
+            runtime=result.runtime,
             notes=(*envelope.notes, *result.flags),
             shadows=tuple(
                 shadow.judge(envelope.pixels) for shadow in self._shadows if shadow.plan.wants(key)

@@ -59,6 +59,7 @@ class Envelope:
         pixels: uint8 [H, W, 3] RGB, upright; from fetch until detect only.
         candidates: what the detectors propose; None until a good detection pass.
         peaks: highest raw score by class.
+        runtime: what the models ran on.
         decisions: what the policy makes of the candidates; None until decided.
         published: set once the output is written.
         ending: set when the image goes no further.
@@ -73,6 +74,7 @@ class Envelope:
     pixels: NDArray[np.uint8] | None = None
     candidates: tuple[Candidate, ...] | None = None
     peaks: dict[str, float] = field(default_factory=dict)
+    runtime: str = ""
     decisions: tuple[Decision, ...] | None = None
     obscured_share: float = 0.0
     published: Published | None = None
@@ -172,6 +174,7 @@ def outcome_of(envelope: Envelope, *, policy_digest: str, models: str) -> Outcom
         notes=envelope.notes,
         policy_digest=policy_digest,
         models=models,
+        runtime=envelope.runtime,
         milliseconds=envelope.milliseconds,
         shadows=tuple(shadow.as_row() for shadow in envelope.shadows),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -36,7 +36,12 @@ class InferenceBackend(Protocol):
 
     A backend may be several *replicas*: places that run models independently of each other, like
     servers. Where a replica's answers cannot be relied on it is excluded, and the others go on.
+
+    Attributes:
+        runtime: what computes, for the records: ``openvino bf16``, ``triton``.
     """
+
+    runtime: str = ""
 
     @abstractmethod
     def infer(

@@ -60,6 +60,8 @@ class TritonBackend(InferenceBackend, Transport):
         InvalidInput: settings that cannot be.
     """
 
+    runtime = "triton"
+
     def __init__(self, settings: TritonSettings) -> None:
         self.settings = settings
         self._headers = {"authorization": f"Bearer {value}"} if (value := token()) else {}

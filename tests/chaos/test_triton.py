@@ -3,7 +3,8 @@
 Each round runs a job over real pictures while something happens to its server, then mends the
 server and runs the job again. After the first run every picture in the output must be the one that
 an undisturbed run publishes, byte for byte, and the run must be complete or have said why not;
-after the second all of them must be there. `make nightly` plays 50 rounds of all kinds, `make test` one of some.
+after the second all of them must be there. `make nightly` plays 50 rounds of all kinds, `make test`
+one of some.
 """
 
 from __future__ import annotations
