@@ -29,6 +29,8 @@ PORTS = ("grpc", "http", "metrics")
 _TRIES = 5
 _LOOK_S = 0.1
 _PR_SET_PDEATHSIG = 1
+_TELLING = ("Misconfigured", "already in use", "failed to load", "error:")
+"""What the lines that tell hold; the first that is found."""
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _STANDIN = Path(__file__).parent / "standin"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the server's Python backend puts its own
@@ -102,7 +104,7 @@ class TritonServer:
             self._launch(backends)
             if self._wait():
                 return
-            taken = "already in use" in self._said() or "failed to bind" in self._said().lower()
+            taken = "already in use" in self._said()
             self.stop()
             if not taken or self._given_ports:
                 break
@@ -212,8 +214,10 @@ class TritonServer:
             return ""
         text = self.log.read_bytes()[self._log_start :].decode(errors="replace")
         lines = text.strip().splitlines()
-        telling = [line for line in lines if "error" in line.lower() or "Misconfigured" in line]
-        return " | ".join(telling[-3:] or lines[-3:])[-1500:]
+        for word in _TELLING:
+            if telling := [line for line in lines if word in line]:
+                return " | ".join(telling[-3:])[-1500:]
+        return " | ".join(lines[-3:])[-1500:]
 
 
 def free_ports(*names: str) -> dict[str, int]:
