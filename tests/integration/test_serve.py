@@ -26,6 +26,7 @@ from tests.serving import triton
 from tests.serving.triton import FACE, PLATE, asking, tensor
 
 READY_WITHIN_S = 180
+NIGHTLY = pytest.mark.nightly
 
 
 @dataclass
@@ -105,7 +106,7 @@ def test_it_prints_its_address_after_the_canary(served):
         assert backend.infer(FACE, {"image": tensor(1)}, version=1)["peak"].shape == (1,)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=NIGHTLY), signal.SIGINT])
 def test_a_signal_ends_it_and_nothing_stays(installed, repository, tmp_path, number):
     own = {"STREETBLUR_MODEL_REPOSITORY": str(repository)}
     with serve(tmp_path / "tmp", **own) as running:
@@ -119,6 +120,36 @@ def test_a_signal_ends_it_and_nothing_stays(installed, repository, tmp_path, num
     assert left_in_shared_memory(running.process.pid) == []
     errors = (tmp_path / "tmp.stderr").read_text()
     assert errors.splitlines()[-1] == "stopped"
+
+
+@pytest.mark.parametrize("again", [pytest.param(False, marks=NIGHTLY), True])
+def test_a_signal_while_it_starts_leaves_nothing(installed, repository, tmp_path, again):
+    errors = tmp_path / "stderr"
+    with errors.open("wb") as stderr:
+        process = subprocess.Popen(
+            [*command(), "serve"],
+            env=environment(
+                STREETBLUR_MODEL_REPOSITORY=str(repository), TMPDIR=str(folder(tmp_path))
+            ),
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    deadline = time.monotonic() + READY_WITHIN_S
+    while not psutil.Process(process.pid).children() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    while again and process.poll() is None and time.monotonic() < deadline:
+        process.terminate()
+        time.sleep(0.05)
+    printed, _ = process.communicate(timeout=60)
+    assert children
+    assert (process.returncode, printed) == (0, ""), errors.read_text()
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert list(folder(tmp_path).iterdir()) == []
+    assert left_in_shared_memory(process.pid) == []
+    assert "Traceback" not in errors.read_text()
 
 
 def test_killed_it_takes_the_server_along_and_the_next_one_cleans_up(
@@ -141,6 +172,7 @@ def test_killed_it_takes_the_server_along_and_the_next_one_cleans_up(
         assert left_in_shared_memory(killed) == []
 
 
+@NIGHTLY
 def test_what_a_live_server_owns_is_left_to_it(served, repository, tmp_path):
     """A second server, over the same temporary folder, starts beside the first."""
     own = {"STREETBLUR_MODEL_REPOSITORY": str(repository)}
@@ -165,8 +197,8 @@ def test_where_it_is_not_installed_it_says_how(tmp_path):
     ("old", "new", "told"),
     [
         ("dims: [ 1024, 5 ]", "dims: [ 1000, 5 ]", "boxes has dims [1000, 5], but [1024, 5]"),
-        ("TYPE_INT32", "TYPE_INT64", "count is TYPE_INT64"),
-        ('name: "peak"', 'name: "top"', "output top is not in the graph"),
+        pytest.param("TYPE_INT32", "TYPE_INT64", "count is TYPE_INT64", marks=NIGHTLY),
+        pytest.param('name: "peak"', 'name: "top"', "top is not in the graph", marks=NIGHTLY),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_told(installed, repository, tmp_path, old, new, told):
@@ -178,7 +210,9 @@ def test_a_configuration_that_does_not_fit_is_told(installed, repository, tmp_pa
     assert list(folder(tmp_path).iterdir()) == []
 
 
-@pytest.mark.parametrize("poison", [triton.shifted, triton.not_a_number])
+@pytest.mark.parametrize(
+    "poison", [triton.shifted, pytest.param(triton.not_a_number, marks=NIGHTLY)]
+)
 def test_a_poisoned_version_is_named(installed, repository, tmp_path, poison):
     own = triton.copy_repository(repository, tmp_path / "models")
     triton.add_version(own, PLATE, 2, poison)
@@ -188,7 +222,9 @@ def test_a_poisoned_version_is_named(installed, repository, tmp_path, poison):
     assert list(folder(tmp_path).iterdir()) == []
 
 
-@pytest.mark.parametrize("name", PORTS)
+@pytest.mark.parametrize(
+    "name", ["http", pytest.param("grpc", marks=NIGHTLY), pytest.param("metrics", marks=NIGHTLY)]
+)
 def test_a_taken_port_is_told(installed, repository, tmp_path, name):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -215,6 +251,7 @@ def test_the_ports_of_another_server_are_not_taken_for_its_own(installed, reposi
         assert first.process.poll() is None
 
 
+@NIGHTLY
 def test_a_proxy_in_the_environment_does_no_harm(installed, repository, tmp_path):
     proxy = f"http://127.0.0.1:{free_ports('proxy')['proxy']}"
     own = {"STREETBLUR_MODEL_REPOSITORY": str(repository), "no_proxy": "", "NO_PROXY": ""}
@@ -222,6 +259,7 @@ def test_a_proxy_in_the_environment_does_no_harm(installed, repository, tmp_path
         assert running.url.startswith("grpc://"), running.said
 
 
+@NIGHTLY
 def test_a_server_that_ends_by_itself_is_told(installed, repository, tmp_path):
     own = {"STREETBLUR_MODEL_REPOSITORY": str(repository)}
     with serve(tmp_path / "tmp", **own) as running:
