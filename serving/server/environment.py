@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from serving import NO_TELEMETRY
 from serving.errors import FetchFailed
 from serving.pypi import CACHE_SETTING, cache_directory, locked
 
@@ -60,6 +61,7 @@ class ServerEnvironment:
             "LD_LIBRARY_PATH": os.pathsep.join(str(one) for one in libraries if one),
             "HOME": os.environ.get("HOME", "/"),
             "OMP_NUM_THREADS": "1",
+            **NO_TELEMETRY,
         }
 
 

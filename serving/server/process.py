@@ -36,11 +36,11 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 """Has the kernel stop the server when this process is killed and cannot, then becomes the server.
 In a process of its own: no code may run in a fork of one in which gRPC has threads."""
+_TELLING = ("Misconfigured", "already in use", "failed to load", "error:")
+"""What the lines that tell hold; the first that is found."""
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _STANDIN = Path(__file__).parent / "standin"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the server's Python backend puts its own
-_TELLING = re.compile(r"E\d{4} |error: ")
-"""What Triton calls an error; the lack of a GPU, which it tells besides, is none."""
 _LEFTOVER = re.compile(rf"streetblur_triton_({PATTERN})_[0-9a-f]{{8}}_.*")
 
 
@@ -111,7 +111,7 @@ class TritonServer:
             self._launch(backends)
             if self._wait():
                 return
-            taken = "already in use" in self._said() or "failed to bind" in self._said().lower()
+            taken = "already in use" in self._said()
             self.stop()
             if not taken or self._given_ports:
                 break
@@ -220,8 +220,10 @@ class TritonServer:
             return ""
         text = self.log.read_bytes()[self._log_start :].decode(errors="replace")
         lines = text.strip().splitlines()
-        telling = [line for line in lines if _TELLING.match(line) or "Misconfigured" in line]
-        return " | ".join(telling[-3:] or lines[-3:])[-1500:]
+        for word in _TELLING:
+            if telling := [line for line in lines if word in line]:
+                return " | ".join(telling[-3:])[-1500:]
+        return " | ".join(lines[-3:])[-1500:]
 
 
 def free_ports(*names: str) -> dict[str, int]:

@@ -208,7 +208,7 @@ def test_a_frozen_server_ends_one_request_and_goes_on_when_it_wakes(server, embe
 
 def test_a_frozen_server_does_not_hold_up_the_other(server, other, embedded, frozen):
     asked = [request(tensor(n)) for n in range(40)]
-    with asking(server, other, timeout_s=5.0) as backend:
+    with asking(server, other, timeout_s=2.0) as backend:
         list(backend.infer_many(asked[:8]))
         frozen()
         answers = list(backend.infer_many(iter(asked)))
@@ -304,7 +304,7 @@ def test_a_broken_model_process_is_left_to_the_other_server(server, other, canar
         assert detectors.check()
         for stub in triton.stubs(server, FACE):
             stub.kill()
-        results = [detectors.detect(canary) for _ in range(3)]
+        results = [detectors.detect(canary)]
         assert not detectors.check()
         assert [one.address.url for one in backend.endpoints.usable()] == [other.url]
         results += [detectors.detect(canary) for _ in range(2)]
@@ -312,7 +312,7 @@ def test_a_broken_model_process_is_left_to_the_other_server(server, other, canar
     finally:
         detectors.close()
         kill(server)
-    assert results == [expected] * 5
+    assert results == [expected] * 3
 
 
 def test_a_killed_server_is_replaced_by_the_other_without_an_outage(server, other, embedded):
@@ -392,7 +392,7 @@ def test_a_server_with_another_graph_is_excluded(
         detectors.close()
 
 
-@pytest.mark.parametrize("version", [4, 5, 6, 7])
+@pytest.mark.parametrize("version", [4, 5, 6, 7], ids=["shifted", "zeros", "nan", "constant"])
 def test_a_poisoned_model_fails_its_canary(swapped_server, version):
     with asking(swapped_server) as backend:
         detectors = DetectorSet(backend, {**VERSIONS, FACE: version})
@@ -411,7 +411,10 @@ def test_a_broken_model_that_nobody_asks_does_no_harm(swapped_server):
 
 def test_a_version_that_is_gone_after_a_restart_is_named(can_serve, repository, tmp_path):
     folder = triton.copy_repository(repository, tmp_path / "models", [FACE])
-    with triton.running(folder, tmp_path / "server") as server, asking(server) as backend:
+    with (
+        triton.running(folder, tmp_path / "server") as server,
+        asking(server, outage_s=4.0) as backend,
+    ):
         backend.infer(FACE, {"image": tensor(1)}, version=1)
         kill(server)
         (folder / FACE / "1").rename(folder / FACE / "2")
@@ -499,6 +502,7 @@ def test_memory_of_killed_clients_is_taken_from_the_server(server):
         name = process.stdout.readline().strip()
     finally:
         process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and nobody has taken note
     with asking(server) as backend:
         assert name in regions(backend)
         backend.infer(FACE, {"image": tensor(1)}, version=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import sys
@@ -28,7 +29,7 @@ from serving.backends.triton_settings import TritonSettings
 from serving.contracts import CONTRACTS, FINGERPRINT
 from serving.graphs import fingerprint_of, keep_outputs, stamp
 from serving.pypi import sha256_file
-from serving.registry import MODEL_FILE, RECORD_FILE, read_record
+from serving.registry import LICENCE_FILE, MODEL_FILE, RECORD_FILE, read_record
 from serving.server import environment
 from serving.server.process import TritonServer
 
@@ -56,11 +57,13 @@ def copy_repository(
 ) -> Path:
     """Version 1 of ``models``, with fewer instances than usual: they start sooner."""
     for model in models:
-        for part in ("config.pbtxt", "configs/cpu.pbtxt", f"1/{MODEL_FILE}", f"1/{RECORD_FILE}"):
+        version = (MODEL_FILE, RECORD_FILE, LICENCE_FILE)
+        for part in ("config.pbtxt", "configs/cpu.pbtxt", *(f"1/{name}" for name in version)):
             place = target / model / part
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / model / part, place)
-        edit_config(target, model, "count: 2", f"count: {instances}", names=("cpu",))
+        config = target / model / "configs/cpu.pbtxt"
+        config.write_text(re.sub(r"count: \d+", f"count: {instances}", config.read_text()))
     return target
 
 
