@@ -35,12 +35,16 @@ lint: $(VENV)/.installed-dev  ## style, types, import directions
 test: lint  ## lint and all tests but the nightly ones
 	$(BIN)/python -m pytest -m "not nightly"
 
-nightly: $(VENV)/.installed-dev  ## the long suites: 20 kill rounds, power failures at every operation, all of dev
+nightly: $(VENV)/.installed-dev  ## the long suites: kill and chaos rounds, power failures at every operation, all of dev
 	$(BIN)/python -m pytest -m nightly -rs --timeout 7200
 
-bench: $(VENV)/.installed-dev  ## engine overhead and the allocator's share, printed as ratios
+bench: $(VENV)/.installed-dev  ## CPU of engine, allocator, features, runtimes and transports, as ratios
 	$(BIN)/python -m evaluation.benchmarks.allocator
 	$(BIN)/python -m evaluation.benchmarks.engine_overhead
+	$(BIN)/python -m evaluation.benchmarks.features
+	$(BIN)/python -m evaluation.benchmarks.runtimes
+	$(BIN)/python -m evaluation.benchmarks.triton_transport
+	$(BIN)/python -m evaluation.benchmarks.triton_recovery
 
 lock: $(VENV)/.installed-dev  ## write the versions of this environment into constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt

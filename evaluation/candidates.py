@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -64,15 +65,24 @@ class CandidateCache:
 
     def candidates(self, path: Path) -> list[Candidate]:
         """The candidates of one picture."""
-        return [Candidate(**{**row, "box": Box(**row["box"])}) for row in self._known[_name(path)]]
+        return [_candidate(row) for row in self._known[_name(path)]]
+
+
+def _candidate(row: Mapping[str, Any]) -> Candidate:
+    """A candidate as it was before JSON, which knows no tuples."""
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    values["box"] = Box(**row["box"])
+    return Candidate(**values)
 
 
 def detection_digest(versions: Mapping[str, int]) -> str:
-    """Changes with the versions, with the model files and with the code of ``serving/``."""
+    """Changes with the versions, the model files, the runtime and the code of ``serving/``."""
     import serving
+    from serving.backends.runtimes.choice import runtime_in_force
     from serving.registry import find_repository
 
     digest = hashlib.sha256(json.dumps(dict(versions), sort_keys=True).encode())
+    digest.update(runtime_in_force().encode())
     sources = sorted(Path(serving.__file__).parent.rglob("*.py"))
     for path in [*sources, *sorted(find_repository().rglob("*.onnx"))]:
         digest.update(path.name.encode() + path.read_bytes())
@@ -101,7 +111,8 @@ def _detect(path: Path) -> list[dict[str, Any]]:
         raise RuntimeError("the process was not started with _start")
     data = path.read_bytes()
     upright = decode_upright(data, inspect_image(data, ImageLimits()))
-    return [asdict(candidate) for candidate in _detectors.detect(upright).candidates]
+    found = _detectors.detect(upright).candidates
+    return [asdict(dataclasses.replace(candidate, features=())) for candidate in found]
 
 
 @cache

@@ -33,7 +33,7 @@ def scores_page(scores: Sequence[SetScore], *, title: str, command: str) -> str:
             if row is not None:
                 found = [str(row.boxes), f"{row.recall:.1%}", f"{row.low:.1%} - {row.high:.1%}"]
             rows.append([score.name, label or "-", *found, *heights, *outside])
-    table = "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+    lines = "\n".join(map(_line, rows))
     counts = [
         f"{score.name}: {score.not_published} not published, {len(score.unrelated)} unrelated"
         for score in scores
@@ -46,10 +46,20 @@ def scores_page(scores: Sequence[SetScore], *, title: str, command: str) -> str:
         f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}  \n"
         f"Versions: {versions}\n\n"
-        f"{table}\n\n"
+        f"{lines}\n\n"
         + ("Pictures that were not compared: " + "; ".join(counts) if counts else "All compared.")
         + "\n"
     )
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is its head, all columns but the first are numbers."""
+    head, *body = rows
+    return "\n".join(map(_line, [head, ["---", *["---:"] * (len(head) - 1)], *body]))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _share(row: Recall | None) -> str:

@@ -13,6 +13,8 @@ from pipeline.job import JobSpec, load_spec, settings_from
 from pipeline.preconditions import existing
 from pipeline.storage import StorageSettings
 from pipeline.workspace import Workspace, find_job, open_workspace
+from serving.backends.triton_settings import TritonSettings
+from serving.errors import InvalidInput
 
 
 class Access(BaseSettings):
@@ -25,6 +27,15 @@ class Access(BaseSettings):
     job: str | None = None
     workspace: str | None = None
     storage: StorageSettings = StorageSettings()
+
+
+class Servers(BaseSettings):
+    """Triton servers, where a command is about them alone."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STREETBLUR_", env_nested_delimiter="__", extra="ignore"
+    )
+    triton: TritonSettings = TritonSettings()
 
 
 def access_of(
@@ -54,6 +65,8 @@ def spec_of(
         ConfigurationError: naming file and field.
     """
     flags["triton"] = _triton_flags(flags.get("triton"), insecure)
+    flags["models"] = _versions(flags.pop("model", None))
+    flags["shadow"] = _shares(flags.pop("shadow", None))
     return load_spec(job_file, storage=_storage_flags(endpoint_url, insecure), **flags)
 
 
@@ -69,6 +82,54 @@ def _triton_flags(urls: list[str] | None, insecure: bool | None) -> dict[str, An
     return {name: value for name, value in flags.items() if value is not None} or None
 
 
+def servers_of(urls: list[str], insecure: bool | None) -> TritonSettings:
+    """The servers that a command names, reached as the environment says.
+
+    Raises:
+        ConfigurationError: an address is wrong, or a server elsewhere would be asked without TLS.
+    """
+    settings = settings_from(Servers, {"triton": _triton_flags(urls, insecure)}).triton
+    try:
+        settings.addresses()
+    except InvalidInput as error:
+        raise ConfigurationError(error.what, where=error.where, fix=error.fix) from error
+    return settings
+
+
+def _versions(named: list[str] | None) -> dict[str, str] | None:
+    """Of ``NAME=VERSION`` the versions by name.
+
+    Raises:
+        ConfigurationError: not of this form.
+    """
+    pairs = [one.partition("=") for one in named or ()]
+    if wrong := [name for name, sign, version in pairs if not (sign and version.isdigit())]:
+        raise ConfigurationError(
+            "this is no NAME=VERSION", where=f"--model {wrong[0]}", fix="--model face_detector=2"
+        )
+    return {name: version for name, _, version in pairs} or None
+
+
+def _shares(named: list[str] | None) -> dict[str, dict[str, str]] | None:
+    """Of ``NAME:VERSION=SHARE`` the shares by name and version.
+
+    Raises:
+        ConfigurationError: not of this form.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for one in named or ():
+        model, colon, rest = one.partition(":")
+        version, sign, share = rest.partition("=")
+        if not (colon and sign and version.isdigit()):
+            raise ConfigurationError(
+                "this is no NAME:VERSION=SHARE",
+                where=f"--shadow {one}",
+                fix="For instance --shadow face_detector:2=0.1",
+            )
+        found.setdefault(model, {})[version] = share
+    return found or None
+
+
 def spec_of_job(access: Access, job_file: Path | None = None, **flags: Any) -> JobSpec:
     """The JobSpec of a job that exists: which one it is says its own record, the rest as always.
 
@@ -80,6 +141,8 @@ def spec_of_job(access: Access, job_file: Path | None = None, **flags: Any) -> J
     if record is None:
         raise ConfigurationError("there is no such job", where=workspace.job)
     flags["triton"] = _triton_flags(flags.get("triton"), access.storage.insecure or None)
+    flags["models"] = _versions(flags.pop("model", None))
+    flags["shadow"] = _shares(flags.pop("shadow", None))
     return load_spec(
         job_file,
         input=record.input,

@@ -17,11 +17,13 @@ SCHEMA = pa.schema(
 _CARRIED = (
     "candidates",
     "peaks",
+    "runtime",
     "decisions",
     "obscured_share",
     "published",
     "ending",
     "notes",
+    "shadows",
     "milliseconds",
 )
 

@@ -23,10 +23,12 @@ from pipeline.cli_options import (
     AsJson,
     Execution,
     ExistingJob,
+    Insecure,
     JobOptions,
     LogOption,
     Policy,
     ServerPort,
+    Servers,
     Verbose,
     grouped,
 )
@@ -220,11 +222,23 @@ def models_fetch() -> None:
 
 
 @models_app.command("check")
-def models_check() -> None:
-    """Check files, contracts and the canary image."""
-    from pipeline import model_commands
+def models_check(triton: Servers = None, insecure: Insecure = None) -> None:
+    """Check files, contracts and the canary image; or, with --triton, what servers answer."""
+    from pipeline import access, model_commands
 
-    model_commands.check()
+    if triton:
+        model_commands.check_servers(access.servers_of(triton, insecure))
+    else:
+        model_commands.check()
+
+
+@models_app.command("compare")
+@grouped
+def models_compare(place: ExistingJob, as_json: AsJson = False) -> None:
+    """Show how shadows (--shadow) differ from the versions that decided, over a job in OUTPUT."""
+    from pipeline import access, model_commands
+
+    model_commands.show_comparison(access.access_of(**asdict(place)), as_json)
 
 
 @policy_app.command("list")

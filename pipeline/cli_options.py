@@ -59,6 +59,15 @@ ServerPort = Annotated[
     int | None,
     typer.Option(min=1, max=65_535, help="On this loopback port; by default a free one."),
 ]
+Servers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--triton",
+        metavar="URL",
+        help="A Triton server to ask, grpc://host:port (grpcs:// for TLS); repeat it for several. "
+        "By default the models run in the workers.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -120,13 +129,38 @@ class Execution:
         str | None,
         typer.Option("--ray-address", help="A running Ray cluster; by default a private one."),
     ] = None
-    triton: Annotated[
+    runtime: Annotated[
+        Literal["auto", "onnxruntime", "openvino"] | None,
+        typer.Option(
+            "--runtime",
+            help="What runs the models in the workers. auto: OpenVINO in bfloat16 where the "
+            "processor has it, else ONNX Runtime; onnxruntime: float32, the same bytes as Triton.",
+        ),
+    ] = None
+    triton: Servers = None
+    model: Annotated[
         list[str] | None,
         typer.Option(
-            "--triton",
-            metavar="URL",
-            help="A Triton server to ask, grpc://host:port (grpcs:// for TLS); repeat it for "
-            "several. By default the models run in the workers.",
+            "--model",
+            metavar="NAME=VERSION",
+            help="Judge by this version of a model instead of the policy's; may be repeated.",
+        ),
+    ] = None
+    shadow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shadow",
+            metavar="NAME:VERSION=SHARE",
+            help="Let this version judge a share of the pictures as well, for `models compare`; "
+            "it decides nothing. May be repeated.",
+        ),
+    ] = None
+    fallback: Annotated[
+        Literal["previous", "stop"] | None,
+        typer.Option(
+            "--fallback",
+            help="When a model fails its canary: go on with its previous version (default), or "
+            "stop.",
         ),
     ] = None
     allow_unblur: Annotated[

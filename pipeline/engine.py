@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
+from pipeline.gate import Gate, LocalGate, judge, undone
 from pipeline.records import WorkItem
 from pipeline.stages.build import StageConfig, detect_group, fetch_chain, publish_chain, start
 from pipeline.stages.detect import groups
-from pipeline.stages.envelope import outcome_of
+from pipeline.stages.envelope import Envelope, outcome_of
 
 OutcomeDict = dict[str, Any]
 
@@ -30,6 +32,8 @@ class Engine(Protocol):
 
         Raises:
             EngineCrashed: workers died beyond their bounded restarts, or nothing came for too long.
+            ServingError: models cannot be relied on; raised when every item has its row, of which
+                those that were not judged have failed.
             StreetblurError: what concerns the whole run.
         """
 
@@ -45,19 +49,27 @@ class LocalEngine:
 
     def run(self, items: Iterable[WorkItem], *, searching: bool = False) -> Iterator[OutcomeDict]:
         """One outcome row for each item, in order."""
-        return whole_chain(self._config)(items)
+        gate = LocalGate()
+        yield from whole_chain(self._config, gate)(items)
+        if gate.error is not None:
+            raise gate.error
 
     def close(self) -> None:
         """Nothing to let go of."""
 
 
-def whole_chain(config: StageConfig) -> Callable[[Iterable[WorkItem]], Iterator[OutcomeDict]]:
+def whole_chain(
+    config: StageConfig, gate: Gate
+) -> Callable[[Iterable[WorkItem]], Iterator[OutcomeDict]]:
     """All stages as one callable from items to outcome rows, in order."""
-    fetch, detect, publish = fetch_chain(config), detect_group(config), publish_chain(config)
+    fetch, publish = fetch_chain(config), publish_chain(config)
+
+    def fetched(item: WorkItem) -> Envelope:
+        return undone(start(item)) if gate.closed() else fetch(start(item))
 
     def process(items: Iterable[WorkItem]) -> Iterator[OutcomeDict]:
-        for group in groups(fetch(start(item)) for item in items):
-            for envelope in detect(group):
+        for group in groups(fetched(item) for item in items):
+            for envelope in judge(group, partial(detect_group, config), gate):
                 done = outcome_of(
                     publish(envelope), policy_digest=config.policy_digest, models=config.models
                 )

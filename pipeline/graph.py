@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import queue
 import threading
 import time
@@ -25,10 +26,17 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources, TaskPoolStrategy
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
+from ray.experimental.internal_kv import (
+    _internal_kv_del,
+    _internal_kv_exists,
+    _internal_kv_get,
+    _internal_kv_put,
+)
 
 from pipeline.blocks import pack, pack_apart, unpack
 from pipeline.engine import EngineCrashed, OutcomeDict
 from pipeline.errors import StreetblurError
+from pipeline.gate import judge, undone
 from pipeline.ray_cluster import connect, dead_processes, disconnect, mute_console
 from pipeline.records import OUTCOME_SCHEMA, WorkItem
 from pipeline.stages.build import StageConfig, detect_group, fetch_chain, publish_chain, start
@@ -90,6 +98,8 @@ class RayEngine:
         set_context(tolerate_lost_blocks=searching)
         graph = partial(build_graph, blocks, self._config, self._workers, self._min_workers)
         yield from _drain(graph, self._stall_timeout_s)
+        if (error := RayGate(self._config.token).take()) is not None:
+            raise error
 
     def close(self) -> None:
         """Stop the private cluster, if there is one."""
@@ -170,6 +180,30 @@ def operators(config: StageConfig, workers: int = 1) -> list[str]:
     return [operator.name for operator in dag.post_order_iter()]
 
 
+class RayGate:
+    """The gate of a run on a cluster: a word in the cluster's own memory, by the run's token."""
+
+    def __init__(self, token: str) -> None:
+        self._key = f"streetblur-gate-{token}".encode()
+
+    def closed(self) -> bool:
+        """See ``Gate``."""
+        return bool(_internal_kv_exists(self._key))
+
+    def close(self, error: ServingError) -> None:
+        """See ``Gate``."""
+        _internal_kv_put(self._key, pickle.dumps(error), overwrite=False)
+
+    def take(self) -> ServingError | None:
+        """Why it is closed; opens it again, for the next engine of this run."""
+        content = _internal_kv_get(self._key)
+        if content is None:
+            return None
+        _internal_kv_del(self._key)
+        error = pickle.loads(content)  # noqa: S301 - our own
+        return error if isinstance(error, ServingError) else None
+
+
 class FetchDecode:
     """The first CPU step."""
 
@@ -178,6 +212,9 @@ class FetchDecode:
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """Envelopes in, with bytes and pixels out; one table a group."""
+        if RayGate(self._config.token).closed():
+            yield pack([undone(envelope) for envelope in unpack(table)])
+            return
         chain = fetch_chain(self._config)
         for group in groups(chain(envelope) for envelope in unpack(table)):
             yield pack_apart(group)
@@ -187,11 +224,13 @@ class DetectActor:
     """The actor: holds the models and, for a moment, the pixels."""
 
     def __init__(self, config: StageConfig) -> None:
-        self._detect = detect_group(config)
+        self._config = config
+        self._gate = RayGate(config.token)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """One group of envelopes with pixels in, with candidates out once the canary passed."""
-        return pack_apart(self._detect(list(unpack(table))))
+        group = list(unpack(table))
+        return pack_apart(judge(group, partial(detect_group, self._config), self._gate))
 
 
 class RedactPublish:

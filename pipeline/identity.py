@@ -27,6 +27,12 @@ def is_valid(row: Mapping[str, Any], identity: str) -> bool:
     return row["status"] in {"published", "quarantined"} and row["identity"] == identity
 
 
+def model_versions(models: Mapping[str, str]) -> dict[str, int]:
+    """Of ``{model: "version:fingerprint"}`` the versions, by model."""
+    found = {name: value.partition(":")[0] for name, value in models.items()}
+    return {name: int(value) for name, value in found.items() if value.isdigit()}
+
+
 def fingerprints(models: Mapping[str, str]) -> dict[str, str]:
     """Of ``{model: "version:fingerprint"}`` the fingerprints, by model."""
     found = {name: value.partition(":")[2] for name, value in models.items()}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection
 
 from pipeline.engine import OutcomeDict, whole_chain
+from pipeline.gate import LocalGate
 from pipeline.records import WorkItem
 from pipeline.stages.build import StageConfig
 from pipeline.stages.envelope import Envelope, outcome_of
@@ -72,7 +73,8 @@ class _Child:
 
 def _serve(pipe: Connection, config: StageConfig) -> None:
     try:
-        process = whole_chain(config)
+        gate = LocalGate()
+        process = whole_chain(config, gate)
     except Exception as error:  # noqa: BLE001 - handed to the parent, which raises it
         pipe.send(error)
         return
@@ -82,7 +84,8 @@ def _serve(pipe: Connection, config: StageConfig) -> None:
         except EOFError:
             return
         try:
-            pipe.send(next(process([item])))
+            row = next(process([item]))
+            pipe.send(row if gate.error is None else gate.error)
         except Exception as error:  # noqa: BLE001 - handed to the parent, which raises it
             pipe.send(error)
 

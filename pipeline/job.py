@@ -26,10 +26,11 @@ from pydantic_settings import (
 
 from pipeline.errors import ConfigurationError
 from pipeline.lease_record import LONGEST_TTL_S
-from pipeline.policy import PrivacyPolicy, describe_validation
+from pipeline.policy import ModelName, PrivacyPolicy, describe_validation
 from pipeline.storage import StorageSettings
 from pipeline.storage_location import WORKSPACE_FOLDER as WORKSPACE_FOLDER
 from pipeline.yaml_files import read_yaml
+from serving.backends.runtimes.choice import Runtime
 from serving.backends.triton_settings import TritonSettings
 from serving.errors import InvalidInput
 
@@ -88,6 +89,13 @@ class JobSpec(BaseSettings):
         lease_ttl_s: how long a silent holder of the output's lease is waited for.
         limits: bounds for one image.
         storage: endpoint, timeouts and retries of the object store.
+        models: versions of models, by name, instead of the policy's.
+        shadow: by model and version, the share of pictures that this version judges as well,
+            chosen by their keys; recorded for `models compare`, it decides nothing.
+        fallback: what to do when a model fails its canary: go on with its ``previous`` version, or
+            ``stop``.
+        runtime: what runs models in the workers: ``onnxruntime`` (float32, the bytes of a Triton
+            server), ``openvino``, or ``auto``: OpenVINO in bfloat16 where the processor has it.
         triton: the Triton servers to ask, if any, and how; by default the models run in the
             workers.
     """
@@ -113,6 +121,10 @@ class JobSpec(BaseSettings):
     lease_ttl_s: Annotated[float, Field(gt=0, le=LONGEST_TTL_S, allow_inf_nan=False)] = 30.0
     limits: Limits = Limits()
     storage: StorageSettings = StorageSettings()
+    models: dict[ModelName, Annotated[int, Field(ge=0)]] = {}
+    shadow: dict[ModelName, dict[int, Annotated[float, Field(ge=0, le=1)]]] = {}
+    fallback: Literal["previous", "stop"] = "previous"
+    runtime: Runtime = "auto"
     triton: TritonSettings = TritonSettings()
 
     @model_validator(mode="after")
@@ -308,6 +320,7 @@ class Revision(BaseModel):
         added, changed, gone, unchanged: rows against the revision before.
         not_selected: objects that are no pictures, by suffix, and what the listing passed over
             (links, folder markers), by kind in brackets.
+        note: why other model versions judge than the policy names; empty if they do not.
         inherits: other jobs over the same output whose blurred boxes stay blurred.
     """
 
@@ -330,6 +343,7 @@ class Revision(BaseModel):
     unchanged: int
     bytes: int
     not_selected: dict[str, int] = {}
+    note: str = ""
     inherits: list[str] = []
 
     def rules_digest(self) -> str:

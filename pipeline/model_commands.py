@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.errors import ConfigurationError
+from pipeline.fallback import VersionsOf
 from serving import registry
 from serving.backends.triton_settings import TritonSettings
 from serving.errors import ModelMissing
 from serving.model_checks import check_models
+
+if TYPE_CHECKING:
+    from pipeline.access import Access
 
 log = logging.getLogger(__name__)
 out = Console(highlight=False, soft_wrap=True)
@@ -33,6 +40,21 @@ def models_for(triton: TritonSettings, *, fetch_missing: bool = True) -> Models:
     if triton.urls:
         return partial(models_served, triton)
     return models_in_force if fetch_missing else models_present
+
+
+def versions_for(triton: TritonSettings) -> VersionsOf:
+    """What tells the versions of a model that could judge, rising: here, or on every server."""
+
+    def versions_of(model: str) -> tuple[int, ...]:
+        if triton.urls:
+            from serving.backends.served import served_versions
+
+            found = served_versions(triton, model)
+        else:
+            found = registry.present_versions(registry.find_repository(), model)
+        return (0, *found) if model == "postprocessor" else found
+
+    return versions_of
 
 
 def models_served(triton: TritonSettings, versions: dict[str, int]) -> dict[str, str]:
@@ -118,8 +140,55 @@ def show() -> None:
     out.print(f"repository: {escape(str(registry.find_repository()))}")
 
 
+def show_comparison(access: Access, as_json: bool) -> None:
+    """Print how the shadows of a job differ from what decided.
+
+    Raises:
+        ConfigurationError: there is no such job, or no shadow judged any of its pictures.
+    """
+    from pipeline.access import workspace_of
+    from pipeline.compare import HEIGHTS, compare
+
+    workspace = workspace_of(access)
+    found = compare(workspace.ledger)
+    if not found:
+        raise ConfigurationError(
+            "no shadow has judged any picture of this job",
+            where=f"job {workspace.job}",
+            fix="Run it with --shadow, for instance --shadow face_detector:2=0.1",
+        )
+    if as_json:
+        out.print_json(json.dumps([one.as_dict() for one in found]))
+        return
+    for one in found:
+        decided = ", ".join(f"{name or '?'} ({count})" for name, count in one.current.items())
+        table = Table(title=f"{one.model}: shadow {one.shadow} against {decided or 'none'}")
+        for name in ("label", "height", "both blur", "only current", "only shadow"):
+            table.add_column(name, justify="left" if name == "label" else "right")
+        for label, heights in sorted(one.boxes.items()):
+            for least, most in zip(HEIGHTS, [*HEIGHTS[1:], None], strict=True):
+                if (counts := heights.get(least)) is not None:
+                    numbers = (counts.both, counts.only_current, counts.only_shadow)
+                    size = f"{least}-{most} px" if most else f"{least} px on"
+                    table.add_row(label, size, *map(str, numbers))
+        out.print(table)
+        out.print(f"{one.images} pictures judged by both, mean score shift {one.score_shift:+.3f}")
+        for message, count in one.failed.items():
+            out.print(f"[yellow]{count} not judged by the shadow:[/] {escape(message)}")
+        for count, key in one.as_dict()["differing"]:
+            out.print(f"  {count} boxes differ in {escape(key)}")
+
+
 def check() -> None:
     """Check every model; an error says which one is wrong."""
     for record in check_models():
         text = f"{record.model} {record.version} sha256 {record.sha256[:16]}"
         out.print(f"[green]ok[/] {text}, contract and canary")
+
+
+def check_servers(triton: TritonSettings) -> None:
+    """Have every version on each server judge the canary; an error says which one is wrong."""
+    from serving.backends.served import check_served
+
+    for text in check_served(triton):
+        out.print(f"[green]ok[/] {escape(text)}")

@@ -32,6 +32,7 @@ from pipeline.preconditions import (
     refuse_lost_records,
     refuse_nested_output,
 )
+from pipeline.records import named_features
 from pipeline.storage import NotFound
 from pipeline.verify import Verification
 from pipeline.workspace import Workspace, find_job, jobs_in, open_workspace
@@ -56,7 +57,7 @@ def choice_of(*, failed: bool, quarantined: bool, shard: int | None) -> Choice:
 def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
     """Run a job, show its progress, write its report; returns the exit code."""
     from pipeline.metrics import JobMetrics
-    from pipeline.model_commands import models_for
+    from pipeline.model_commands import models_for, versions_for
     from pipeline.observer import Observer
     from pipeline.progress import BarObserver, LogObserver, MetricsObserver
     from pipeline.report import write_report
@@ -71,7 +72,13 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
         observers.append(
             stack.enter_context(BarObserver(Console(stderr=True))) if bar else LogObserver()
         )
-        runner = Runner(spec, observers, models_for(spec.triton), choice or Choice())
+        runner = Runner(
+            spec,
+            observers,
+            models_for(spec.triton),
+            choice or Choice(),
+            available=versions_for(spec.triton),
+        )
         try:
             result = runner.run()
         except KeyboardInterrupt:
@@ -156,6 +163,7 @@ def show_preview(spec: JobSpec) -> None:
     with suppress(NotFound):
         workspace.refuse_if_public(write=False)
     policy = load_policy(spec.policy) if spec.policy else last_policy(ledger)
+    policy = policy.with_models(spec.models)
     overrides = load_overrides(spec.overrides) if spec.overrides else None
     models_of = models_for(spec.triton, fetch_missing=False)
     models = assume_models(models_of(policy.models.model_dump()), workspace)
@@ -280,6 +288,8 @@ def explain(access: Access, key: str, as_json: bool) -> int:
         out.print(f"{escape(key)}: planned, not processed yet")
         return 0
     if as_json:
+        for item in outcome["detections"] or ():
+            item["features"] = named_features(item.get("features"))
         out.print_json(json.dumps(outcome, default=str))
         return 0
     table = Table(title=escape(key), show_header=False)

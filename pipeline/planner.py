@@ -34,11 +34,19 @@ MISSING = "missing"
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What judges: a change of any of these makes images due again."""
+    """What judges: a change of policy, models or overrides makes images due again.
+
+    Attributes:
+        policy: the rules.
+        models: ``version:fingerprint`` by model.
+        overrides: boxes by key; None keeps those of the job.
+        note: why other versions judge than the policy names.
+    """
 
     policy: PrivacyPolicy
     models: dict[str, str]
     overrides: Overrides | None = None
+    note: str = ""
 
 
 @dataclass(slots=True)
@@ -192,6 +200,7 @@ def plan(
         unchanged=delta.unchanged,
         bytes=counter.bytes,
         not_selected=selection.counts(),
+        note=rules.note,
         inherits=_other_jobs(workspace),
     )
     if not allow_unblur:

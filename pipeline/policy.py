@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,6 +22,7 @@ DEFAULT_POLICY = "default"
 Share = Annotated[float, Field(ge=0, le=1)]
 Threshold = Annotated[float, Field(ge=GRAPH_FLOOR, le=1)]
 HeightPx = Annotated[int, Field(ge=0, le=100_000)]
+ModelName = Literal["face_detector", "plate_detector", "postprocessor"]
 MetadataItem = Literal["gps", "time", "heading", "gpano", "camera", "icc"]
 
 
@@ -133,11 +134,11 @@ class JpegPolicy(_Frozen):
 
 
 class ModelVersions(_Frozen):
-    """The model versions that judge (post-processor 0 lets every candidate through)."""
+    """The model versions that judge (post-processor 0 judges nothing: every probability is 1)."""
 
     face_detector: Annotated[int, Field(ge=1)] = 1
     plate_detector: Annotated[int, Field(ge=1)] = 1
-    postprocessor: Annotated[int, Field(ge=0)] = 0
+    postprocessor: Annotated[int, Field(ge=0)] = 1
 
 
 class PrivacyPolicy(_Frozen):
@@ -163,6 +164,13 @@ class PrivacyPolicy(_Frozen):
     metadata: MetadataPolicy = MetadataPolicy()
     jpeg: JpegPolicy = JpegPolicy()
     models: ModelVersions = ModelVersions()
+
+    def with_models(self, versions: Mapping[ModelName, int]) -> PrivacyPolicy:
+        """This policy with other versions of the models named in ``versions``."""
+        if not versions:
+            return self
+        models = ModelVersions.model_validate({**self.models.model_dump(), **versions})
+        return self.model_copy(update={"models": models})
 
     def for_label(self, label: Label) -> ClassPolicy:
         """The rules for ``label``."""

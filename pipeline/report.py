@@ -106,6 +106,7 @@ def summary(result: RunResult, facts: Facts, verification: Verification) -> dict
         "revision": revision.number,
         "policy": {"name": revision.policy.name, "digest": revision.policy_digest},
         "models": revision.models,
+        "models_note": revision.note,
         "redaction_version": revision.redaction_version,
         "this_run": {
             "images": result.processed,

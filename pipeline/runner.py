@@ -14,7 +14,8 @@ from pipeline.cut_off import past_policies
 from pipeline.due import Choice, WorkFinder
 from pipeline.engine import Engine, LocalEngine
 from pipeline.errors import ConfigurationError
-from pipeline.identity import fingerprints
+from pipeline.fallback import Versions, VersionsOf
+from pipeline.identity import fingerprints, model_versions
 from pipeline.images import ImageLimits
 from pipeline.job import JobRecord, JobSpec, Revision
 from pipeline.lease import Lease, acquire
@@ -39,13 +40,18 @@ from pipeline.preconditions import (
 )
 from pipeline.result import RunResult, exit_code
 from pipeline.secret import NoiseSecret, fresh_secret, install_secret
+from pipeline.shadow import ShadowPlan
 from pipeline.stages.build import StageConfig
 from pipeline.storage import AccessDenied, NotFound, ObjectStore
 from pipeline.verify import verify
 from pipeline.waves import EngineFactory, WaveLoop
 from pipeline.workspace import Workspace
+from serving.errors import CanaryFailed
 
 log = logging.getLogger(__name__)
+
+MAX_FALLBACKS = 8
+"""Versions that may fail one after the other in one run."""
 
 ModelsInForce = Callable[[dict[str, int]], dict[str, str]]
 
@@ -62,6 +68,7 @@ class Runner:
         policy: the rules, if not those the spec names.
         detector: builder of the detectors, ``module:function``.
         engine_factory: makes the engine; by default as the spec says.
+        available: versions of a model that could judge, for a fallback.
     """
 
     spec: JobSpec
@@ -71,6 +78,8 @@ class Runner:
     policy: PrivacyPolicy | None = None
     detector: str = "pipeline.stages.build:packaged_detector"
     engine_factory: EngineFactory | None = None
+    available: VersionsOf | None = None
+    _versions: Versions = field(default_factory=Versions, init=False)
     _overrides: Overrides | None = field(default=None, init=False)
     _unlisted: list[str] = field(default_factory=list, init=False)
 
@@ -94,14 +103,20 @@ class Runner:
         """
         configured = configured_secret(self.spec)
         source, workspace = self._open()
+        processed, start = 0, time.monotonic()
         with self._lease(workspace) as lease:
-            revision = self._plan(source, workspace, lease)
             secret = configured or _fresh_secret()
-            config = self._stage_config(source, workspace, revision, lease, secret)
-            refuse_lost_records(workspace, allow_unblur=self.spec.allow_unblur)
-            workspace.tell(lease, revision, forget=self.spec.allow_unblur)
-            start = time.monotonic()
-            processed = self._work(workspace, revision, config, lease)
+            for _ in range(MAX_FALLBACKS + 1):
+                revision = self._plan(source, workspace, lease)
+                config = self._stage_config(source, workspace, revision, lease, secret)
+                refuse_lost_records(workspace, allow_unblur=self.spec.allow_unblur)
+                workspace.tell(lease, revision, forget=self.spec.allow_unblur)
+                try:
+                    processed += self._work(workspace, revision, config, lease)
+                    break
+                except CanaryFailed as error:
+                    if not self._versions.fall_back(error, revision.policy):
+                        raise
             seconds = time.monotonic() - start
             self._observer.phase("verify")
             verification = verify(workspace)
@@ -160,7 +175,11 @@ class Runner:
         if self._overrides is None and spec.overrides:
             self._overrides = load_overrides(spec.overrides)
         policy = self.policy or last_policy(workspace.ledger)
-        return Rules(policy, self.models(policy.models.model_dump()), self._overrides)
+        policy = policy.with_models(spec.models)
+        versions = self._versions
+        if spec.fallback == "previous":
+            versions.available = self.available
+        return Rules(policy, self.models(versions.of(policy)), self._overrides, versions.note)
 
     def _plan(self, source: ObjectStore, workspace: Workspace, lease: Lease) -> Revision:
         spec = self.spec
@@ -212,12 +231,28 @@ class Runner:
             epoch=lease.epoch,
             secret_id=secret.id,
             detector=self.detector,
+            runtime=spec.runtime,
             triton=spec.triton,
+            versions=model_versions(revision.models),
+            shadows=self._shadows(),
             fingerprints=fingerprints(revision.models),
             models=",".join(f"{name}={value}" for name, value in sorted(revision.models.items())),
             policy_digest=revision.policy_digest,
             past=past_policies([workspace.ledger, *_siblings(workspace, revision)], revision),
         )
+
+    def _shadows(self) -> tuple[ShadowPlan, ...]:
+        """The shadows that the spec asks for.
+
+        Raises:
+            ServingError: there is no such version.
+        """
+        plans = []
+        for model, shares in self.spec.shadow.items():
+            for version, share in shares.items():
+                known = fingerprints(self.models({model: version}))
+                plans.append(ShadowPlan(model, version, share, known.get(model, "")))
+        return tuple(plans)
 
     def _work(
         self, workspace: Workspace, revision: Revision, config: StageConfig, lease: Lease

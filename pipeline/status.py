@@ -83,6 +83,7 @@ def job_status(ledger: Ledger, job: str) -> Status:
             **places,
             "policy": f"{current.policy.name} ({current.policy_digest})",
             "models": current.models,
+            **({"models_note": current.note} if current.note else {}),
             "revision": current.number,
             "planned": current.created,
             "not_selected": current.not_selected,

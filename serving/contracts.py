@@ -24,6 +24,31 @@ which the flag ``face_rows_full`` says."""
 FINGERPRINT_BYTES = 8
 """Length of ``fingerprint``: the first bytes of the SHA-256 of the graph that answered."""
 
+CROP = 64
+"""Height and width of a crop that the post-processor sees."""
+
+FEATURES: tuple[str, ...] = (
+    *("is_face", "is_plate"),
+    *("score", "score_logit"),
+    *("secondary_1", "secondary_1_known", "secondary_2", "secondary_2_known"),
+    *("landmarks", "landmarks_known"),
+    *("centre_x", "centre_y", "top", "bottom", "width", "height"),
+    *("log_width", "log_height", "log_aspect", "height_to_bottom", "touches_border"),
+    *("camera", "camera_known"),
+    *("pass_native", "pass_upscaled", "pass_low", "log_height_seen"),
+    *("support", "support_other_pass", "best_overlap", "other_label_overlap"),
+    *("vehicle_overlap", "vehicle_known"),
+    *("face_colour", "face_colour_context"),
+    *("saturation_mean", "saturation_std", "saturation_contrast"),
+    *("hue_concentration", "colourfulness"),
+    *("grey_mean", "grey_std", "grey_contrast", "entropy", "sharpness"),
+)
+"""What the post-processor is told of a candidate, in order; ``serving/features.py`` defines each.
+A post-processor is made for exactly these: change them and every version must be made again."""
+
+SECONDARY = 2
+"""Secondary detectors that there is room for among the features."""
+
 GRAPH_FLOOR = 0.05
 """Rows with a score below this are zeroed inside the graph and not counted."""
 
@@ -119,5 +144,19 @@ def _detector(label: Label, points: int) -> DetectorContract:
 FACE_DETECTOR = _detector("face", points=5)
 PLATE_DETECTOR = _detector("plate", points=4)
 
+POSTPROCESSOR = ModelContract(
+    name="postprocessor",
+    inputs=(
+        TensorSpec("crops", "uint8", ("N", CROP, CROP, 1)),
+        TensorSpec("features", "float32", ("N", len(FEATURES))),
+    ),
+    outputs=(TensorSpec("probability", "float32", ("N",)), FINGERPRINT),
+    max_batch=256,
+)
+"""The false-positive filter. N counts candidates: ``crops`` are grey 0..255 (``serving/crops.py``),
+``features`` as ``FEATURES``; ``probability`` 0..1 is that of a true object."""
+
 DETECTORS: tuple[DetectorContract, ...] = (FACE_DETECTOR, PLATE_DETECTOR)
-CONTRACTS: dict[str, ModelContract] = {contract.name: contract for contract in DETECTORS}
+CONTRACTS: dict[str, ModelContract] = {
+    contract.name: contract for contract in (*DETECTORS, POSTPROCESSOR)
+}

@@ -35,6 +35,7 @@ class DetectionResult:
         candidates: by label, then falling score; boxes in pixels of the picture, cut to it.
         peaks: highest raw score of each detector over all passes, never 0.
         versions: model versions that judged, by model, ``postprocessor`` included.
+        runtime: what computed, see ``InferenceBackend``.
         flags: for instance ``many_faces``, ``face_rows_full``; sorted.
     """
 
@@ -42,6 +43,7 @@ class DetectionResult:
     peaks: dict[Label, float]
     versions: dict[str, int]
     flags: tuple[str, ...]
+    runtime: str = ""
 
 
 class DetectorSet:
@@ -57,7 +59,7 @@ class DetectorSet:
 
     Raises:
         InvalidInput: a detector has no version, or a floor lies below the graph's own.
-        ModelMissing: there is no such post-processor.
+        ModelMissing: the post-processor's version is below 0.
     """
 
     def __init__(
@@ -71,9 +73,14 @@ class DetectorSet:
         detectors: Sequence[DetectorContract] = DETECTORS,
     ) -> None:
         self._backend = backend
-        self._filter = load_postprocessor(versions.get("postprocessor", 0))
         self._timeout_s = timeout_s
         self._fingerprints = dict(fingerprints or {})
+        self._filter = load_postprocessor(
+            versions.get("postprocessor", 0),
+            backend,
+            timeout_s=timeout_s,
+            fingerprint=self._fingerprints.get("postprocessor"),
+        )
         self._detectors = tuple(detectors)
         self._floor = {c.label: (floor or {}).get(c.label, DEFAULT_FLOOR) for c in detectors}
         if missing := [c.name for c in detectors if c.name not in versions]:
@@ -113,6 +120,7 @@ class DetectorSet:
             peaks={label: max(item.peak for item in items) for label, items in looks.items()},
             versions=dict(self.versions),
             flags=tuple(sorted(_flags(found, looks))),
+            runtime=self._backend.runtime,
         )
 
     def check(self) -> bool:
@@ -137,7 +145,7 @@ class DetectorSet:
                 if not self._backend.exclude(replica, error):
                     raise
                 sound = False
-        return sound
+        return self._backend.steady() and sound
 
     def close(self) -> None:
         """Close the backend."""

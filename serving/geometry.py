@@ -50,6 +50,8 @@ class Candidate:
         source: the pass that proposed it, for instance ``native`` or ``long=640``.
         points: x, y of its landmarks (face: eyes, nose, corners of the mouth) or corners (plate)
             one after the other, in the same pixels, not cut to the image; empty if not known.
+        features: what the post-processor judged it by, in the order of ``contracts.FEATURES``;
+            empty if no post-processor looked.
     """
 
     label: Label
@@ -58,6 +60,7 @@ class Candidate:
     probability: float
     source: str
     points: tuple[float, ...] = ()
+    features: tuple[float, ...] = ()
 
 
 def areas(boxes: FloatArray) -> FloatArray:

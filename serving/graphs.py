@@ -123,6 +123,9 @@ def wrap(
 ) -> onnx.ModelProto:
     """``before`` -> ``net`` -> ``after`` as one checked model that keeps ``contract``.
 
+    The names of the net's nodes and tensors begin with a hash of it: ONNX Runtime finds a cached
+    TensorRT engine by such names alone, and would run the weights of another version.
+
     Args:
         net: the published network, upgraded.
         contract: what the result must look like.
@@ -134,15 +137,16 @@ def wrap(
     """
     head = onnx.parser.parse_model(HEADER + before)
     tail = onnx.parser.parse_model(HEADER + after)
-    prefixed = onnx.compose.add_prefix(net, "net/")
-    into = [(source, f"net/{target}") for source, target in feed]
+    name = f"net-{hashlib.sha256(net.SerializeToString(deterministic=True)).hexdigest()[:12]}"
+    prefixed = onnx.compose.add_prefix(net, f"{name}/")
+    into = [(source, f"{name}/{target}") for source, target in feed]
     kept = None
     if pass_image:
-        kept = [f"net/{o.name}" for o in net.graph.output]
+        kept = [f"{name}/{o.name}" for o in net.graph.output]
         kept += [o.name for o in head.graph.output if o.name not in {s for s, _ in feed}]
     model = onnx.compose.merge_models(head, prefixed, io_map=into, outputs=kept)
     known = {o.name for o in model.graph.output}
-    pairs = [(f"net/{s}" if f"net/{s}" in known else s, t) for s, t in drain]
+    pairs = [(f"{name}/{s}" if f"{name}/{s}" in known else s, t) for s, t in drain]
     model = onnx.compose.merge_models(model, tail, io_map=pairs)
     model.ir_version = IR_VERSION
     model.graph.name = contract.name

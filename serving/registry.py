@@ -17,7 +17,7 @@ from serving.pypi import (
     sha256_file,
     write_atomically,
 )
-from serving.sources import SOURCES, ModelSource
+from serving.sources import ALL, BuiltModel, ModelSource
 
 MODEL_FILE = "model.onnx"
 RECORD_FILE = "source.json"
@@ -28,14 +28,15 @@ REPOSITORY_SETTING = "STREETBLUR_MODEL_REPOSITORY"
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """What ``source.json`` beside a fetched model says.
+    """What ``source.json`` beside a model says.
 
     Attributes:
         model, version: which model.
         sha256: of ``model.onnx`` as written.
-        source, source_sha256: release and hash of the published weights.
+        source, source_sha256: release and hash of the published weights; module and hash of the
+            recipe of a model that is built here.
         licence, origin: of the weights.
-        onnx: version of onnx that rewrote the graph.
+        onnx: version of onnx that rewrote or built the graph.
         fingerprint: what the graph says of itself in every answer, 16 hex digits.
     """
 
@@ -63,7 +64,10 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class FetchedModel:
-    """What ``fetch_models`` did for one model; ``licence_text`` is the licence in full."""
+    """What ``fetch_models`` did for one model.
+
+    ``licence_text`` is the licence in full; empty for our own, which has the package's licence.
+    """
 
     record: ModelRecord
     path: Path
@@ -108,7 +112,7 @@ def present_versions(repository: Path, model: str) -> tuple[int, ...]:
 def list_models(location: str | Path | None = None) -> tuple[ModelStatus, ...]:
     """Every known model version and every other one that is present, by name and version."""
     repository = find_repository(location)
-    known = {(s.name, s.version): (s.licence, s.origin) for s in SOURCES}
+    known = {(s.name, s.version): (s.licence, s.origin) for s in ALL}
     present = {(m, v) for m in CONTRACTS for v in present_versions(repository, m)}
     return tuple(
         ModelStatus(*key, key in present, *known.get(key, ("unknown", "own")))
@@ -122,7 +126,7 @@ def fetch_models(
     cache_dir: Path | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> tuple[FetchedModel, ...]:
-    """Fetch, rewrite and write whatever is missing or damaged; nothing else is touched.
+    """Fetch and rewrite, or build, whatever is missing or damaged; nothing else is touched.
 
     Safe to call from several processes at once: one does the work, the others wait for it.
 
@@ -138,17 +142,49 @@ def fetch_models(
     """
     repository = find_repository(location)
     fetched = []
-    for source in SOURCES:
+    for source in ALL:
         lock = repository / source.name / str(source.version) / ".fetch.lock"
         with locked(lock, setting=REPOSITORY_SETTING):
-            fetched.append(_fetch(source, repository, cache_dir, log))
+            if isinstance(source, BuiltModel):
+                fetched.append(_build_if_needed(source, repository, log))
+            else:
+                fetched.append(_fetch(source, repository, cache_dir, log))
     return tuple(fetched)
+
+
+def build_model(source: BuiltModel, repository: Path) -> FetchedModel:
+    """Build a model and write it with its record, over whatever lies there.
+
+    Raises:
+        FetchFailed: the repository cannot be written.
+    """
+    import onnx
+
+    from serving.graphs import fingerprint_of
+
+    folder = repository / source.name / str(source.version)
+    path = folder / MODEL_FILE
+    model = source.build()
+    _write(path, model.SerializeToString(deterministic=True))
+    record = ModelRecord(
+        model=source.name,
+        version=source.version,
+        sha256=sha256_file(path),
+        source=source.module,
+        source_sha256=source.recipe(),
+        licence=source.licence,
+        origin=source.origin,
+        onnx=onnx.__version__,
+        fingerprint=fingerprint_of(model) or "",
+    )
+    _write(folder / RECORD_FILE, (json.dumps(asdict(record), indent=2) + "\n").encode())
+    return FetchedModel(record, path, "", fresh=True)
 
 
 def is_intact(model: str, version: int, location: str | Path | None = None) -> bool:
     """Whether this version is there, and, where it is one that ``fetch_models`` makes, as made."""
     folder = find_repository(location) / model / str(version)
-    source = next((s for s in SOURCES if (s.name, s.version) == (model, version)), None)
+    source = next((s for s in ALL if (s.name, s.version) == (model, version)), None)
     if source is not None:
         return _intact_record(source, folder) is not None
     return (folder / MODEL_FILE).is_file()
@@ -198,20 +234,34 @@ def _fetch(
     return FetchedModel(record, path, text, fresh=True)
 
 
+def _build_if_needed(
+    source: BuiltModel, repository: Path, log: Callable[[str], None]
+) -> FetchedModel:
+    folder = repository / source.name / str(source.version)
+    record = _intact_record(source, folder)
+    if record is not None:
+        return FetchedModel(record, folder / MODEL_FILE, "", fresh=False)
+    log(f"{source.name} {source.version}: {source.origin}, licence {source.licence}")
+    return build_model(source, repository)
+
+
 def _write(path: Path, content: bytes) -> None:
     write_atomically(path, content, setting=REPOSITORY_SETTING)
 
 
-def _intact_record(source: ModelSource, folder: Path) -> ModelRecord | None:
+def _intact_record(source: ModelSource | BuiltModel, folder: Path) -> ModelRecord | None:
     try:
         record = read_record(folder)
     except (ModelMissing, ModelCorrupt):
         return None
     path = folder / MODEL_FILE
-    same_source = record.source_sha256 == source.weights.sha256
-    same_rewrite = record.sha256 == source.rewritten.get(record.onnx, record.sha256)
+    if isinstance(source, BuiltModel):
+        as_made = record.source_sha256 == source.recipe()
+    else:
+        as_made = record.source_sha256 == source.weights.sha256
+        as_made &= record.sha256 == source.rewritten.get(record.onnx, record.sha256)
     whole = path.is_file() and sha256_file(path) == record.sha256
-    return record if same_source and same_rewrite and whole else None
+    return record if as_made and whole else None
 
 
 def read_record(folder: Path) -> ModelRecord:

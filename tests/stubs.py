@@ -89,6 +89,49 @@ class BrokenDetector(CentreDetector):
         raise InsaneOutput("the canary was not found", where="stub")
 
 
+class AgeingDetector(CentreDetector):
+    """Version 2 passes its canary twice, finds the centre until then, and then nothing."""
+
+    def __init__(self, version: int):
+        self.version = version
+        self.checks = 0
+
+    def check(self) -> bool:
+        """The third time, version 2 is found out."""
+        from serving.errors import CanaryFailed
+
+        self.checks += 1
+        if self.version == 2 and self.checks > 2:
+            error = CanaryFailed("the known face is not found", where="canary, face_detector")
+            error.model = "face_detector"
+            raise error
+        return True
+
+    def detect(self, pixels: np.ndarray) -> DetectionResult:
+        """The centre, or, by a model that has failed, no box."""
+        if self.version == 2 and self.checks > 1:
+            return BlindDetector().detect(pixels)
+        if self.version == 1:
+            return CornerDetector().detect(pixels)
+        return super().detect(pixels)
+
+
+class UnavailableDetector(CentreDetector):
+    """Its servers are gone after the first group."""
+
+    def __init__(self) -> None:
+        self.checks = 0
+
+    def check(self) -> bool:
+        """The third time, nobody answers."""
+        from serving.errors import ServerUnavailable
+
+        self.checks += 1
+        if self.checks > 2:
+            raise ServerUnavailable("nobody answers", where="grpc://stub:1")
+        return True
+
+
 def centre(config):
     return CentreDetector()
 
@@ -116,3 +159,19 @@ def unlucky(config):
 
 def broken(config):
     return BrokenDetector()
+
+
+def ageing(config):
+    """See AgeingDetector."""
+    return AgeingDetector(config.versions["face_detector"])
+
+
+def unavailable(config):
+    """See UnavailableDetector."""
+    return UnavailableDetector()
+
+
+def versioned(config):
+    """Version 1 finds the centre, 2 the corner, 3 fails its canary."""
+    version = config.versions["face_detector"]
+    return {1: CentreDetector, 2: CornerDetector, 3: BrokenDetector}[version]()

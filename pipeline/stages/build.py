@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from pipeline.errors import ConfigurationError
@@ -13,6 +14,7 @@ from pipeline.lease import LeaseGuard
 from pipeline.policy import PrivacyPolicy
 from pipeline.records import WorkItem
 from pipeline.secret import NoiseSecret, read_secret
+from pipeline.shadow import ShadowDetector, ShadowPlan
 from pipeline.stages.decide import Decide
 from pipeline.stages.detect import DetectGroup, Detector
 from pipeline.stages.envelope import Envelope, guarded
@@ -21,7 +23,9 @@ from pipeline.stages.publish import Publish
 from pipeline.stages.redact import Redact
 from pipeline.storage import StorageSettings, open_store
 from serving.allocator import keep_freed_memory
+from serving.backends.runtimes.choice import Runtime
 from serving.backends.triton_settings import TritonSettings
+from serving.contracts import DETECTORS
 from serving.geometry import LABELS
 
 
@@ -39,8 +43,12 @@ class StageConfig:
         secret_id: HMAC id of the noise secret every worker must hold.
         detector: ``module:function`` that takes this configuration and gives a Detector.
         model_repository: where the models lie; by default as the registry finds them.
+        runtime: what runs them.
         triton: servers to ask instead, if it names any.
         models: ``model=version:fingerprint`` of all that judge, for the outcomes.
+        versions: of the models that judge; those that it does not name, as the policy says.
+        only: names of the detectors that look; all if empty.
+        shadows: other versions that judge some pictures, and decide nothing.
         fingerprints: of the graphs that must have answered, by model.
         past: policies of runs that may have been cut off, by digest (see ``WorkItem.past``).
     """
@@ -55,8 +63,12 @@ class StageConfig:
     secret_id: str
     detector: str = "pipeline.stages.build:packaged_detector"
     model_repository: str | None = None
+    runtime: Runtime = "auto"
     triton: TritonSettings = field(default_factory=TritonSettings)
     models: str = ""
+    versions: Mapping[str, int] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+    shadows: tuple[ShadowPlan, ...] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     policy_digest: str = ""
     past: Mapping[str, PrivacyPolicy] = field(default_factory=dict)
@@ -75,9 +87,12 @@ def packaged_detector(config: StageConfig) -> Detector:
         label: min(DEFAULT_FLOOR, *(p.for_label(label).lowest_threshold for p in policies))
         for label in LABELS
     }
-    versions = config.policy.models.model_dump()
-    backend = open_backend(config.triton, repository=config.model_repository)
-    return DetectorSet(backend, versions, floor, fingerprints=config.fingerprints)
+    versions = {**config.policy.models.model_dump(), **config.versions}
+    backend = open_backend(
+        config.triton, repository=config.model_repository, runtime=config.runtime
+    )
+    chosen = [one for one in DETECTORS if not config.only or one.name in config.only]
+    return DetectorSet(backend, versions, floor, fingerprints=config.fingerprints, detectors=chosen)
 
 
 Chain = Callable[[Envelope], Envelope]
@@ -130,7 +145,22 @@ def _make_fetch(config: StageConfig) -> Chain:
 
 def _make_detect(config: StageConfig) -> DetectGroup:
     module, _, function = config.detector.partition(":")
-    return DetectGroup(getattr(importlib.import_module(module), function)(config))
+    build = getattr(importlib.import_module(module), function)
+    shadows = [
+        ShadowDetector(plan, partial(build, _shadowed(config, plan))) for plan in config.shadows
+    ]
+    return DetectGroup(build(config), shadows)
+
+
+def _shadowed(config: StageConfig, plan: ShadowPlan) -> StageConfig:
+    """The configuration of a shadow: its version alone; of a detector, nothing but that one."""
+    fingerprints = {plan.model: plan.fingerprint} if plan.fingerprint else {}
+    return replace(
+        config,
+        versions={**config.versions, plan.model: plan.version},
+        fingerprints={**config.fingerprints, **fingerprints},
+        only=(plan.model,) if plan.model in {one.name for one in DETECTORS} else (),
+    )
 
 
 def _make_publish(config: StageConfig) -> Chain:

@@ -29,7 +29,7 @@ class Decide:
         self._past = past or {}
 
     def __call__(self, envelope: Envelope) -> Envelope:
-        """Adds ``decisions``.
+        """Adds ``decisions``, also to the shadows.
 
         Raises:
             ImageRefused: there was no good detection pass (fail closed; never reached in order).
@@ -54,7 +54,15 @@ class Decide:
                 if where not in seen:
                     seen.add(where)
                     decisions.append(decision)
-        return dataclasses.replace(envelope, decisions=tuple(decisions))
+        shadows = tuple(
+            dataclasses.replace(
+                shadow,
+                candidates=(),
+                decisions=tuple(decide(shadow.candidates, self._policy, width, height)),
+            )
+            for shadow in envelope.shadows
+        )
+        return dataclasses.replace(envelope, decisions=tuple(decisions), shadows=shadows)
 
 
 def decide(
@@ -93,6 +101,7 @@ def decide(
                 kept=kept,
                 reason=reason,
                 threshold=threshold,
+                features=candidate.features,
             )
         )
     return decisions

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ImageRefused
+from pipeline.shadow import ShadowDetector
 from pipeline.stages.envelope import Envelope, guarded
 from serving.detectors import DetectionResult
 from serving.errors import InferenceError, InsaneOutput, RejectedInput, ServerUnavailable
@@ -41,11 +42,12 @@ ATTEMPTS = 4
 class Detect:
     """Runs both detectors and the filter on a picture's pixels, then lets the pixels go."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, shadows: Sequence[ShadowDetector] = ()) -> None:
         self._detector = detector
+        self._shadows = shadows
 
     def __call__(self, envelope: Envelope) -> Envelope:
-        """Adds ``candidates`` and ``peaks``.
+        """Adds ``candidates``, ``peaks`` and ``shadows``.
 
         An answer that no live model gives is this image's fault if the canary still passes; that
         is for ``DetectGroup`` to find out.
@@ -83,7 +85,11 @@ class Detect:
             pixels=None,
             candidates=result.candidates,
             peaks={str(label): float(peak) for label, peak in result.peaks.items()},
+            runtime=result.runtime,
             notes=(*envelope.notes, *result.flags),
+            shadows=tuple(
+                shadow.judge(envelope.pixels) for shadow in self._shadows if shadow.plan.wants(key)
+            ),
         )
 
 
@@ -95,14 +101,15 @@ class DetectGroup:
 
     Args:
         detector: judges pictures.
+        shadows: judge some of them as well.
 
     Raises:
         ServingError: the models are broken, or nobody answers.
     """
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, shadows: Sequence[ShadowDetector] = ()) -> None:
         self._detector = detector
-        self._detect = Detect(detector)
+        self._detect = Detect(detector, shadows)
         for _ in range(ATTEMPTS):
             if detector.check():
                 return

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigurationError, ImageRefused, LeaseError, StorageError
 from pipeline.images import ImageInfo
 from pipeline.records import Decision, Outcome, WorkItem
+from pipeline.shadow import Shadow
 from pipeline.storage import PreconditionFailed
 from serving.errors import InferenceError, ServingError
 from serving.geometry import Candidate
@@ -58,10 +59,12 @@ class Envelope:
         pixels: uint8 [H, W, 3] RGB, upright; from fetch until detect only.
         candidates: what the detectors propose; None until a good detection pass.
         peaks: highest raw score by class.
+        runtime: what the models ran on.
         decisions: what the policy makes of the candidates; None until decided.
         published: set once the output is written.
         ending: set when the image goes no further.
         notes: remarks for the outcome.
+        shadows: what other model versions made of it.
         milliseconds: wall time by stage.
     """
 
@@ -71,11 +74,13 @@ class Envelope:
     pixels: NDArray[np.uint8] | None = None
     candidates: tuple[Candidate, ...] | None = None
     peaks: dict[str, float] = field(default_factory=dict)
+    runtime: str = ""
     decisions: tuple[Decision, ...] | None = None
     obscured_share: float = 0.0
     published: Published | None = None
     ending: Ending | None = None
     notes: tuple[str, ...] = ()
+    shadows: tuple[Shadow, ...] = ()
     milliseconds: dict[str, float] = field(default_factory=dict)
 
     def ended(
@@ -108,9 +113,9 @@ def guarded(name: str, stage: Stage, envelope: Envelope) -> Envelope:
     except PreconditionFailed as error:
         result = envelope.ended("failed", "source_changed", str(error))
     except StorageError as error:
-        result = envelope.ended("failed", _code(error), str(error))
+        result = envelope.ended("failed", code_of(error), str(error))
     except InferenceError as error:
-        result = envelope.ended("failed", _code(error), str(error))
+        result = envelope.ended("failed", code_of(error), str(error))
     except ServingError:
         raise
     except MemoryError:
@@ -130,7 +135,8 @@ def _place(error: Exception) -> str:
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "place unknown"
 
 
-def _code(error: Exception) -> str:
+def code_of(error: Exception) -> str:
+    """Names an error in outcomes: ``InferenceError`` is ``inference``."""
     name = type(error).__name__.removesuffix("Error")
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
@@ -168,7 +174,9 @@ def outcome_of(envelope: Envelope, *, policy_digest: str, models: str) -> Outcom
         notes=envelope.notes,
         policy_digest=policy_digest,
         models=models,
+        runtime=envelope.runtime,
         milliseconds=envelope.milliseconds,
+        shadows=tuple(shadow.as_row() for shadow in envelope.shadows),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from serving.backends.protocol import InferenceBackend
+from serving.backends.runtimes.choice import Runtime
 from serving.backends.triton_settings import TritonSettings
 
 
 def open_backend(
-    triton: TritonSettings, *, repository: str | Path | None = None, threads: int = 1
+    triton: TritonSettings,
+    *,
+    repository: str | Path | None = None,
+    threads: int = 1,
+    runtime: Runtime = "auto",
 ) -> InferenceBackend:
     """The Triton backend if ``triton`` names a server, else the embedded one.
 
@@ -17,6 +22,7 @@ def open_backend(
         triton: servers and how they are reached.
         repository: of the embedded backend, see ``registry.find_repository``.
         threads: of each model in the embedded backend.
+        runtime: of the embedded backend.
 
     Raises:
         ServingError: the settings cannot be, or the repository cannot be used.
@@ -27,4 +33,4 @@ def open_backend(
         return TritonBackend(triton)
     from serving.backends.local import LocalBackend
 
-    return LocalBackend(repository, threads=threads)
+    return LocalBackend(repository, threads=threads, runtime=runtime)

@@ -44,6 +44,8 @@ class Endpoint:
         former: names of memory that it may still hold open.
         in_question: whether it has answered, or failed over a request, since its canary was
             judged last.
+        answers: since it was last asked for whether it was lost.
+        lost: whether it was gone after it had answered, since then.
         excluded: why nobody relies on it; empty if they do.
         trouble: why it did not answer last; None if it did.
     """
@@ -58,6 +60,8 @@ class Endpoint:
     shares: bool | None = None
     former: list[str] = field(default_factory=list)
     in_question: bool = False
+    answers: int = 0
+    lost: bool = False
     excluded: str = ""
     trouble: Trouble | None = None
 
@@ -147,6 +151,7 @@ class Endpoints:
         endpoint.in_flight -= 1
         endpoint.failures = 0
         endpoint.in_question = True
+        endpoint.answers += 1
         endpoint.trouble = None
 
     def failed(self, endpoint: Endpoint, *, gone: bool) -> None:
@@ -157,6 +162,7 @@ class Endpoints:
             gone: whether nobody seems to be there at all.
         """
         endpoint.in_flight -= 1
+        endpoint.lost |= gone and endpoint.answers > 0
         if gone or endpoint.failures + 1 >= TRIP_AFTER:
             endpoint.stop_sharing()
             self.rest(endpoint)

@@ -1,15 +1,16 @@
-"""The embedded backend: ONNX Runtime in this process, from the same model repository."""
+"""The embedded backend: models in this process, from the same model repository as a server's."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
 
-import onnxruntime as ort
-
 from serving.allocator import keep_freed_memory
+from serving.backends.checks import check_inputs
 from serving.backends.protocol import InferenceBackend, Outputs, Tensors
-from serving.contracts import CONTRACTS, ModelContract
+from serving.backends.runtimes.choice import Runtime, choose_runtime
+from serving.backends.runtimes.session import Session
+from serving.contracts import CONTRACTS
 from serving.errors import InferenceError, InvalidInput, ModelCorrupt, ModelMissing
 from serving.pypi import sha256_file
 from serving.registry import find_repository, model_path, present_versions, read_record
@@ -25,16 +26,28 @@ class LocalBackend(InferenceBackend):
 
     Args:
         location: model repository, see ``registry.find_repository``.
-        threads: ONNX Runtime's ``intra_op_num_threads``, at least 1.
+        threads: threads of each model, at least 1.
+        runtime: what runs the models, see ``runtimes.choice.choose_runtime``.
+
+    Attributes:
+        repository: folder of the model repository.
+        runtime: runtime and precision in force, like ``openvino bf16``.
+
+    Raises:
+        InvalidInput: no threads, or there is no such runtime, or it is not installed.
     """
 
-    def __init__(self, location: str | Path | None = None, *, threads: int = 1) -> None:
+    def __init__(
+        self, location: str | Path | None = None, *, threads: int = 1, runtime: Runtime = "auto"
+    ) -> None:
         if threads < 1:
             raise InvalidInput(f"threads is {threads}, must be at least 1", where="LocalBackend")
         keep_freed_memory()
         self.repository = find_repository(location)
+        self._choice = choose_runtime(runtime)
+        self.runtime = str(self._choice)
         self._threads = threads
-        self._sessions: dict[tuple[str, int], ort.InferenceSession] = {}
+        self._sessions: dict[tuple[str, int], Session] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -54,17 +67,7 @@ class LocalBackend(InferenceBackend):
                 "there is no such model", where=model, fix=f"Known are {', '.join(CONTRACTS)}"
             )
         check_inputs(contract, inputs)
-        session = self._session(model, version)
-        names = [spec.name for spec in contract.outputs]
-        try:
-            values = session.run(names, {name: inputs[name] for name in inputs})
-        except Exception as error:
-            raise InferenceError(
-                f"ONNX Runtime could not run the model ({error})",
-                where=model,
-                fix="Run `streetblur models check`",
-            ) from error
-        return dict(zip(names, values, strict=True))
+        return self._session(model, version).run(inputs)
 
     def close(self) -> None:
         """Let all sessions go."""
@@ -72,7 +75,7 @@ class LocalBackend(InferenceBackend):
             self._sessions.clear()
             self._closed = True
 
-    def _session(self, model: str, version: int | None) -> ort.InferenceSession:
+    def _session(self, model: str, version: int | None) -> Session:
         with self._lock:
             if self._closed:
                 raise InferenceError("the backend is closed", where=model)
@@ -80,48 +83,12 @@ class LocalBackend(InferenceBackend):
                 version = max(present_versions(self.repository, model), default=1)
             key = (model, version)
             if key not in self._sessions:
-                self._sessions[key] = self._open(model_path(self.repository, model, version))
+                path = model_path(self.repository, model, version)
+                if sha256_file(path) != read_record(path.parent).sha256:
+                    raise ModelCorrupt(
+                        "the model differs from its record",
+                        where=str(path),
+                        fix="Delete the folder and run `streetblur models fetch`",
+                    )
+                self._sessions[key] = self._choice.open(path, CONTRACTS[model], self._threads)
             return self._sessions[key]
-
-    def _open(self, path: Path) -> ort.InferenceSession:
-        if sha256_file(path) != read_record(path.parent).sha256:
-            raise ModelCorrupt(
-                "the model differs from its record",
-                where=str(path),
-                fix="Delete the folder and run `streetblur models fetch`",
-            )
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Both caches are keyed by shape and never shrink: with the many shapes of street
-        # photographs memory would grow without bound.
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
-        try:
-            return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise ModelCorrupt(
-                f"ONNX Runtime cannot open the model ({error})",
-                where=str(path),
-                fix="Delete the folder and run `streetblur models fetch`",
-            ) from error
-
-
-def check_inputs(contract: ModelContract, inputs: Tensors) -> None:
-    """Compare ``inputs`` with ``contract``.
-
-    Raises:
-        InvalidInput: a tensor is missing, unknown, or of another dtype or shape.
-    """
-    wanted = {spec.name: spec for spec in contract.inputs}
-    if wanted.keys() != inputs.keys():
-        raise InvalidInput(
-            f"tensors are {sorted(inputs)}, not {sorted(wanted)}", where=contract.name
-        )
-    bound: dict[str, int] = {}
-    for name, spec in wanted.items():
-        reason = spec.mismatch(inputs[name], bound)
-        reason = reason or contract.misfit(inputs[name].shape)
-        if reason is not None:
-            raise InvalidInput(reason, where=f"{contract.name}, input {name}")

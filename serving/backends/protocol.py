@@ -36,7 +36,12 @@ class InferenceBackend(Protocol):
 
     A backend may be several *replicas*: places that run models independently of each other, like
     servers. Where a replica's answers cannot be relied on it is excluded, and the others go on.
+
+    Attributes:
+        runtime: what computes, for the records: ``openvino bf16``, ``triton``.
     """
+
+    runtime: str = ""
 
     @abstractmethod
     def infer(
@@ -88,6 +93,13 @@ class InferenceBackend(Protocol):
         A backend that is one place is its own only replica.
         """
         return (self,)
+
+    def steady(self) -> bool:
+        """Whether no replica was lost after it had answered, since this was last asked.
+
+        One that comes back may be another: its canary tells nothing of what it answered before.
+        """
+        return True
 
     def exclude(self, replica: InferenceBackend, error: ServingError) -> bool:
         """Ask ``replica`` no longer for the time being, because of ``error``.

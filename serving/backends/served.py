@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from serving.backends.protocol import InferenceBackend
 from serving.backends.triton import TritonBackend
 from serving.backends.triton_settings import TritonSettings
-from serving.contracts import CONTRACTS, FINGERPRINT, MULTIPLE, ModelContract
-from serving.errors import ModelCorrupt
+from serving.canary import run_canary
+from serving.contracts import CONTRACTS, DETECTORS, FINGERPRINT, MULTIPLE, ModelContract
+from serving.detectors import DetectorSet
+from serving.errors import CanaryFailed, ModelCorrupt, ModelMissing
 from serving.sanity import check_tensors
 
 
@@ -41,6 +44,57 @@ def served_fingerprints(settings: TritonSettings, versions: Mapping[str, int]) -
         return found
     finally:
         backend.close()
+
+
+def served_versions(settings: TritonSettings, model: str) -> tuple[int, ...]:
+    """Versions of ``model`` that every server has ready, rising.
+
+    Raises:
+        ServingError: a server does not answer.
+    """
+    backend = TritonBackend(settings)
+    try:
+        sets = [backend.ready_versions(one, model) for one in backend.endpoints.usable()]
+        return tuple(sorted(set.intersection(*sets))) if sets else ()
+    finally:
+        backend.close()
+
+
+def check_served(settings: TritonSettings) -> Iterator[str]:
+    """Judge the canary with every version of each model on every server; a line for each.
+
+    Raises:
+        CanaryFailed: a version does not find what it should.
+        ModelMissing: a server serves no version of a model.
+        ServingError: a server does not answer.
+    """
+    for address in settings.addresses():
+        backend = TritonBackend(replace(settings, urls=(address.url,)))
+        try:
+            yield from _check_one(backend, address.url)
+        finally:
+            backend.close()
+
+
+def _check_one(backend: TritonBackend, url: str) -> Iterator[str]:
+    (endpoint,) = backend.endpoints
+    ready = {model: sorted(backend.ready_versions(endpoint, model)) for model in CONTRACTS}
+    if lacking := [model for model, versions in ready.items() if not versions]:
+        raise ModelMissing("no version of the model is ready", where=f"{lacking[0]} at {url}")
+    newest = {contract.name: ready[contract.name][-1] for contract in DETECTORS}
+    for model, versions in ready.items():
+        only = [contract for contract in DETECTORS if contract.name == model] or DETECTORS
+        for version in versions:
+            judged = DetectorSet(backend, {**newest, model: version}, detectors=only)
+            try:
+                run_canary(judged)
+            except CanaryFailed as error:
+                raise CanaryFailed(
+                    error.what,
+                    where=f"canary, {model} {version} at {url}",
+                    fix="Take the version out of the repository, or put a sound one there",
+                ) from error
+            yield f"{model} {version} at {url}: canary"
 
 
 def _ask(replica: InferenceBackend, contract: ModelContract, version: int) -> str:

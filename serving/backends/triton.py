@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from serving.allocator import keep_freed_memory
+from serving.backends.checks import check_inputs
 from serving.backends.endpoints import Endpoint, Endpoints
-from serving.backends.local import check_inputs
 from serving.backends.protocol import InferenceBackend, Outputs, Request, Tensors
 from serving.backends.shared_memory import SharedInputs, is_leftover
 from serving.backends.triton_settings import Address, TritonSettings, token
@@ -25,15 +25,11 @@ from serving.backends.troubles import Trouble, trouble
 from serving.backends.window import Transport, Window, status_of
 from serving.contracts import CONTRACTS
 from serving.errors import InferenceError, ModelMissing, ServerUnavailable, ServingError
-from serving.tiling import TILE
 
 log = logging.getLogger(__name__)
 
 PROBE_S = 1.0
 """How long a server may take to say that it lives."""
-
-SLOT_BYTES = 3 * TILE * TILE
-"""The largest picture tensor; what is larger is sent."""
 
 REPLICA_OUTAGE_S = 2.0
 """How long one server is waited for while there are others that can do its work."""
@@ -63,6 +59,8 @@ class TritonBackend(InferenceBackend, Transport):
     Raises:
         InvalidInput: settings that cannot be.
     """
+
+    runtime = "triton"
 
     def __init__(self, settings: TritonSettings) -> None:
         self.settings = settings
@@ -105,6 +103,13 @@ class TritonBackend(InferenceBackend, Transport):
             one.in_question = False
         return [_Replica(self, one) for one in asked]
 
+    def steady(self) -> bool:
+        """See ``InferenceBackend.steady``."""
+        lost = [one for one in self.endpoints if one.lost]
+        for one in self.endpoints:
+            one.lost, one.answers = False, 0
+        return not lost
+
     def exclude(self, replica: InferenceBackend, error: ServingError) -> bool:
         """See ``InferenceBackend.exclude``; a server that is only gone may come back soon."""
         if not isinstance(replica, _Replica):
@@ -114,6 +119,26 @@ class TritonBackend(InferenceBackend, Transport):
             self.endpoints.rest(replica.endpoint)
             return len(self.endpoints.usable()) > 1
         return self.endpoints.exclude(replica.endpoint, str(error))
+
+    def ready_versions(self, endpoint: Endpoint, model: str) -> set[int]:
+        """Versions of ``model`` that a server has ready.
+
+        Raises:
+            ServerUnavailable: it does not tell.
+        """
+        try:
+            index = endpoint.client.get_model_repository_index(
+                headers=self._headers, client_timeout=PROBE_S
+            )
+        except InferenceServerException as error:
+            raise ServerUnavailable(
+                f"it does not tell what it serves ({error.message()})", where=endpoint.address.url
+            ) from error
+        return {
+            int(one.version)
+            for one in index.models
+            if one.name == model and one.state == "READY" and one.version.isdigit()
+        }
 
     def close(self) -> None:
         """Let connections and shared memory go."""
@@ -250,7 +275,7 @@ class TritonBackend(InferenceBackend, Transport):
         """
         url = endpoint.address.url
         try:
-            memory = SharedInputs(self.settings.in_flight, SLOT_BYTES)
+            memory = SharedInputs(self.settings.in_flight, self.settings.slot_bytes)
         except OSError as error:
             log.info("%s gets pictures by gRPC: no shared memory (%s)", url, error)
             return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.errors import InvalidInput
+from serving.tiling import TILE
 
 TOKEN_SETTING = "STREETBLUR_TRITON_TOKEN"  # noqa: S105 - the name of a variable
 TOKEN_FILE_SETTING = "STREETBLUR_TRITON_TOKEN_FILE"  # noqa: S105
@@ -64,6 +65,8 @@ class TritonSettings:
         outage_s: how long a request is tried while no server answers.
         shared_memory: hand pictures to servers on this machine by shared memory, where they can
             take them so.
+        slot_bytes: shared memory for each request in flight; a larger request is sent. By default
+            the largest picture tensor there is.
         insecure: send pictures to servers elsewhere without TLS.
         ca_file: certificates to trust instead of the system's.
         cert_file, key_file: certificate and key of this client, where servers ask for them.
@@ -74,6 +77,7 @@ class TritonSettings:
     in_flight: int = 4
     outage_s: float = 120.0
     shared_memory: bool = True
+    slot_bytes: int = 3 * TILE * TILE
     insecure: bool = False
     ca_file: str | None = None
     cert_file: str | None = None

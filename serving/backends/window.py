@@ -41,7 +41,7 @@ MODEL_WAIT_S = 10.0
 
 _GRACE_S = 5.0
 _LOST_REGION = "shared memory region"
-_FULL = "maximum queue size"
+_BUSY = ("maximum queue size", "request timeout expired")
 _LACKS = "unknown model"  # also where only the version is unknown, or not loaded yet
 
 MOST_LOST_REGIONS = 2
@@ -243,6 +243,7 @@ class Window:
             self._try_later(flight, text)
         elif status == "NOT_FOUND" and _LOST_REGION in text:
             self.endpoints.failed(endpoint, gone=False)
+            endpoint.lost |= endpoint.answers > 0  # it has been started again
             endpoint.stop_sharing()
             flight.lost_regions += 1
             if flight.lost_regions >= MOST_LOST_REGIONS:
@@ -251,7 +252,7 @@ class Window:
         elif status in {"NOT_FOUND", "UNAVAILABLE"} and _LACKS in text.lower():
             self.endpoints.failed(endpoint, gone=True)
             self._try_later(flight, text, limit=MODEL_WAIT_S, missing=True)
-        elif status == "UNAVAILABLE" and _FULL in text:
+        elif status == "UNAVAILABLE" and any(part in text.lower() for part in _BUSY):
             self.endpoints.failed(endpoint, gone=False)
             endpoint.failures = 0  # it is busy, not broken
             self._try_later(flight, text)

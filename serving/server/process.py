@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import secrets
@@ -13,9 +12,11 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import psutil
 
@@ -28,7 +29,13 @@ STOP_WITHIN_S = 20.0
 PORTS = ("grpc", "http", "metrics")
 _TRIES = 5
 _LOOK_S = 0.1
-_PR_SET_PDEATHSIG = 1
+_LAUNCH = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Has the kernel stop the server when this process is killed and cannot, then becomes the server.
+In a process of its own: no code may run in a fork of one in which gRPC has threads."""
 _TELLING = ("Misconfigured", "already in use", "failed to load", "error:")
 """What the lines that tell hold; the first that is found."""
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -175,14 +182,13 @@ class TritonServer:
         ]
         with self.log.open("ab") as log:
             self._log_start = log.tell()
-            self._process = subprocess.Popen(
+            self._process = _start_for_good(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=self._environment.variables(),
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
             )
 
     def _wait(self) -> bool:
@@ -238,7 +244,19 @@ def remove_leftovers() -> None:
                 path.unlink()
 
 
-def _die_with_parent() -> None:
-    """Have the kernel stop the server when this process is killed and cannot."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+_launchers: dict[int, ThreadPoolExecutor] = {}
+
+
+def _start_for_good(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process that ends with this one, whichever thread asks.
+
+    To the kernel a parent is a thread: a server started by one that ends would end with it. So one
+    thread starts them all, and lives as long as this process.
+    """
+    pid = os.getpid()  # a forked process has none of its parent's threads
+    launcher = _launchers.setdefault(pid, ThreadPoolExecutor(1, "triton-launcher"))
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-I", "-S", "-c", _LAUNCH, *command], **options)
+
+    return launcher.submit(start).result()

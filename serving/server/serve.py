@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from serving.backends.triton import TritonBackend
+from serving.backends.served import check_served
 from serving.backends.triton_settings import TritonSettings
-from serving.canary import run_canary
-from serving.contracts import CONTRACTS, DETECTORS
-from serving.detectors import DetectorSet
-from serving.errors import CanaryFailed, ModelMissing, ServerFailed
+from serving.contracts import CONTRACTS
+from serving.errors import ModelMissing, ServerFailed
 from serving.owner import PATTERN, is_gone, this_owner
 from serving.registry import find_repository, present_versions
 from serving.server import environment
@@ -53,9 +51,8 @@ def serving(
             fix="Run `streetblur serve --install` (or `make triton`); it takes 300 MB",
         )
     repository = find_repository(location)
-    versions = {model: present_versions(repository, model) for model in CONTRACTS}
-    for model, found in versions.items():
-        if not found:
+    for model in CONTRACTS:
+        if not present_versions(repository, model):
             raise ModelMissing(
                 "no version of the model is there",
                 where=str(repository / model),
@@ -68,8 +65,8 @@ def serving(
     try:
         log(f"starting Triton {environment.TRITON} over {repository}")
         server.start()
-        for text in check_server(server.url, versions):
-            log(text)
+        for text in check_served(TritonSettings((server.url,))):
+            log(f"{text} ok")
         yield server
     finally:
         server.stop()
@@ -87,35 +84,6 @@ def wait_for_end(server: TritonServer) -> None:
         time.sleep(_LOOK_S)
     text = server.log.read_text(errors="replace").strip().splitlines()
     raise ServerFailed(f"the server ended: {' | '.join(text[-3:])}", where=server.url)
-
-
-def check_server(url: str, versions: dict[str, tuple[int, ...]]) -> Iterator[str]:
-    """Judge the canary with every version of each detector; one line for each.
-
-    Args:
-        url: ``grpc://host:port``.
-        versions: by model.
-
-    Raises:
-        CanaryFailed: a version does not find what it should.
-        ServingError: the server does not answer, or lacks a version.
-    """
-    backend = TritonBackend(TritonSettings((url,)))
-    try:
-        for contract in DETECTORS:
-            for version in versions[contract.name]:
-                detectors = DetectorSet(backend, {contract.name: version}, detectors=(contract,))
-                try:
-                    run_canary(detectors)
-                except CanaryFailed as error:
-                    raise CanaryFailed(
-                        error.what,
-                        where=f"canary, {contract.name} {version}",
-                        fix="Take the version out of the repository, or put a sound one there",
-                    ) from error
-                yield f"{contract.name} {version}: canary ok"
-    finally:
-        backend.close()
 
 
 def _remove_leftovers() -> None:

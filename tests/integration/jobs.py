@@ -61,20 +61,24 @@ def run_stubbed(
     choice: Choice | None = None,
     models: dict[str, str] | None = None,
     engine_factory=None,
+    available=None,
+    models_of=None,
+    versions=None,
     **flags,
 ) -> tuple[RunResult, Recorder]:
     """Run a job in this process (local engine by default) with a detector of ``tests.stubs``."""
     flags.setdefault("engine", "local")
     flags.setdefault("job", "test")
-    spec = load_spec(None, input=str(source), output=str(output), **flags)
+    spec = load_spec(None, input=str(source), output=str(output), models=versions, **flags)
     recorder = Recorder.new()
     runner = Runner(
         spec,
         [recorder],
-        lambda versions: dict(models or MODELS),
+        lambda versions: models_of(versions) if models_of else dict(models or MODELS),
         choice or Choice(),
         detector=f"tests.stubs:{detector}",
         engine_factory=engine_factory,
+        available=available,
     )
     return runner.run(), recorder
 

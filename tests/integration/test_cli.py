@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import time
 
 import pytest
 
+from serving.canary import FOLDER
+from serving.contracts import FEATURES
 from tests.integration.jobs import SECRET, command, environment, files, pictures, streetblur
 
 
@@ -83,6 +86,17 @@ def test_a_whole_life_of_a_job(source, tmp_path):
         assert (workspace / name).is_file()
     metrics = (workspace / "metrics.prom").read_text()
     assert 'streetblur_images_total{job="life",status="published"} 6.0' in metrics
+
+
+def test_explain_names_the_features_that_were_recorded(tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(FOLDER / "canary.jpg", tmp_path / "in" / "a.jpg")
+    assert run_local(tmp_path / "in", tmp_path / "out", "--job", "j").returncode == 0
+    told = json.loads(streetblur("explain", "a.jpg", tmp_path / "out", "--json").stdout)
+    face = max(told["detections"], key=lambda item: item["score"] * (item["label"] == "face"))
+    assert tuple(face["features"]) == FEATURES
+    assert face["features"]["score"] == round(face["score"], 3)
+    assert 0.5 < face["probability"] < 1
 
 
 @pytest.mark.parametrize(

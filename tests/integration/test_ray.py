@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -116,7 +117,9 @@ def test_the_engine_makes_small_blocks_of_few_images(monkeypatch, searching, row
     monkeypatch.setattr(graph, "connect", lambda workers, address: False)
     monkeypatch.setattr(graph, "build_graph", lambda blocks, *rest: blocks)
     monkeypatch.setattr(graph, "_drain", lambda build, stall_timeout_s: iter(build()))
-    engine = RayEngine(None, workers=3, address=None, stall_timeout_s=1.0)
+    monkeypatch.setattr(graph, "RayGate", lambda token: SimpleNamespace(take=lambda: None))
+    config = SimpleNamespace(token="t")
+    engine = RayEngine(config, workers=3, address=None, stall_timeout_s=1.0)
     blocks = [list(unpack(block)) for block in engine.run(items_of([1] * 24), searching=searching)]
     assert [len(block) for block in blocks] == rows
 

@@ -266,7 +266,7 @@ def test_another_job_is_suspected_only_for_the_same_source(source, output, lax, 
 def test_the_detectors_report_all_that_an_earlier_policy_would_blur(monkeypatch):
     floors = []
     monkeypatch.setattr(
-        "serving.detectors.load_detectors", lambda versions, **rest: floors.append(rest["floor"])
+        "serving.detectors.DetectorSet", lambda backend, versions, floor, **_: floors.append(floor)
     )
     strict, open_ = (
         load_policy("default").model_copy(

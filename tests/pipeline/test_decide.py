@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.policy import ClassPolicy, PrivacyPolicy
-from pipeline.records import NamedBox
+from pipeline.records import NamedBox, Outcome, named_features, outcomes_table
 from pipeline.stages.decide import decide, forced
+from serving.contracts import FEATURES
 from serving.geometry import Box, Candidate
 
 POLICY = PrivacyPolicy(
@@ -78,3 +81,27 @@ def test_forced_boxes_are_kept_unless_they_lie_outside():
     )
     assert (inside.kept, inside.x1, inside.x2) == (True, 0, 5)
     assert (outside.kept, outside.reason) == (False, "override_outside_image")
+
+
+def test_the_features_of_a_candidate_are_recorded():
+    judged = dataclasses.replace(candidate(), features=(0.5, 2.0))
+    (decision,) = decide([judged], POLICY, 100, 100)
+    assert decision.features == (0.5, 2.0)
+
+
+def test_features_travel_through_the_outcomes_table():
+    (decision,) = decide([dataclasses.replace(candidate(), features=(0.5, 2.0))], POLICY, 100, 100)
+    outcome = Outcome("a", 0, 0, "published", "", "id", "etag", 9, detections=(decision,))
+    (row,) = outcomes_table([outcome.as_row()]).to_pylist()
+    assert row["detections"][0]["features"] == [0.5, 2.0]
+
+
+@pytest.mark.parametrize("values", [None, [], [1.0, 2.0]])
+def test_features_of_another_version_are_shown_without_names(values):
+    assert named_features(values) == list(values or [])
+
+
+def test_features_are_shown_by_name():
+    assert named_features([float(n) for n in range(len(FEATURES))])["score"] == FEATURES.index(
+        "score"
+    )

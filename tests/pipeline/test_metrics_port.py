@@ -59,6 +59,7 @@ def test_metrics_are_served_while_the_job_runs(
     monkeypatch.setenv(VARIABLE, SECRET)
     monkeypatch.setattr("pipeline.stages.build.packaged_detector", lambda config: asking)
     monkeypatch.setattr("pipeline.model_commands.models_in_force", lambda versions: dict(MODELS))
+    monkeypatch.setattr("pipeline.stages.detect.GROUP_ROWS", 1)
     pictures(tmp_path / "in", 3)
     words = ["run", str(tmp_path / "in"), str(tmp_path / "out"), "--engine", "local"]
     words += ["--job", "metered", "--metrics-port", str(asking.port)]

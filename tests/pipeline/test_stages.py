@@ -160,6 +160,14 @@ def two(source: ObjectStore) -> list[Envelope]:
     return [envelope, dataclasses.replace(envelope, notes=("second",))]
 
 
+def test_an_outcome_tells_what_the_models_ran_on(source: ObjectStore) -> None:
+    on_servers = dataclasses.replace(GOOD, runtime="triton")
+    (envelope, _) = DetectGroup(Scripted(on_servers, on_servers))(two(source))
+    (again, *_) = unpack(pack([envelope]))
+    done = outcome_of(again.ended("failed", "x", "y"), policy_digest="", models="")
+    assert done.as_row()["runtime"] == "triton"
+
+
 def test_an_insane_answer_is_the_images_fault_while_the_canary_passes(
     source: ObjectStore,
 ) -> None:

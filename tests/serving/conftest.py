@@ -11,7 +11,7 @@ from serving.detectors import DetectorSet
 from serving.registry import fetch_models, find_repository
 from tests.serving import triton
 
-VERSIONS = {"face_detector": 1, "plate_detector": 1, "postprocessor": 0}
+VERSIONS = {"face_detector": 1, "plate_detector": 1, "postprocessor": 1}
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +24,14 @@ def repository():
 @pytest.fixture(scope="session")
 def backend(repository):
     opened = LocalBackend(repository)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def float32(repository):
+    """The exact backend: ONNX Runtime, whatever the default is on this machine."""
+    opened = LocalBackend(repository, runtime="onnxruntime")
     yield opened
     opened.close()
 
@@ -64,6 +72,6 @@ def triton_server(can_serve, served_repository, tmp_path_factory):
 @pytest.fixture(scope="session")
 def embedded(served_repository):
     """The embedded backend over the same repository: what every answer has to be."""
-    opened = LocalBackend(served_repository)
+    opened = LocalBackend(served_repository, runtime="onnxruntime")
     yield opened
     opened.close()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serving.backends.local import LocalBackend
-from serving.backends.triton import SLOT_BYTES, TritonBackend
+from serving.backends.triton import TritonBackend
 from serving.backends.triton_settings import TritonSettings
 from serving.contracts import CONTRACTS, FINGERPRINT, MAX_BOXES
 from serving.detectors import DetectorSet
@@ -24,7 +24,7 @@ OUTAGE_S = 3.0
 def opening(request, served_repository):
     """Opens a backend."""
     if request.param == "embedded":
-        return lambda: LocalBackend(served_repository)
+        return lambda: LocalBackend(served_repository, runtime="onnxruntime")
     server = request.getfixturevalue("triton_server")
     shared = request.param == "shared"
     settings = TritonSettings(
@@ -58,7 +58,7 @@ def test_a_picture_with_objects_is_answered_the_same(backend, embedded, canary, 
 
 def test_a_large_batch_is_answered_as_its_inputs_are(backend, embedded):
     pixels = tensor(2, (3, 768, 800))
-    assert pixels.nbytes > SLOT_BYTES
+    assert pixels.nbytes > TritonSettings().slot_bytes
     answer = backend.infer(FACE, {"image": pixels}, version=1)
     assert same(answer, embedded.infer(FACE, {"image": pixels}, version=1))
 
@@ -142,7 +142,7 @@ def test_a_missing_version_is_named(backend):
 def test_an_unknown_model_is_named(backend):
     with pytest.raises(ModelMissing, match="number_detector"):
         backend.infer("number_detector", {"image": tensor(1)})
-    assert set(CONTRACTS) == {FACE, PLATE}
+    assert set(CONTRACTS) == {FACE, PLATE, "postprocessor"}
 
 
 @pytest.mark.parametrize(

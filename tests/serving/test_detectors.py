@@ -62,10 +62,15 @@ def test_a_face_that_fills_a_large_picture_is_found(detectors, canary):
     assert face.box.height > 1000
 
 
-def test_versions_and_the_absent_filter_are_recorded(detectors, canary):
-    result = detectors.detect(canary)
-    assert result.versions == VERSIONS
-    assert {c.probability for c in result.candidates} == {1.0}
+def test_versions_are_recorded(detectors, canary):
+    assert detectors.detect(canary).versions == VERSIONS
+
+
+def test_an_absent_filter_is_recorded_and_judges_nothing(backend, canary):
+    versions = {**VERSIONS, "postprocessor": 0}
+    result = DetectorSet(backend, versions).detect(canary)
+    assert result.versions == versions
+    assert {(c.probability, c.features) for c in result.candidates} == {(1.0, ())}
 
 
 @pytest.mark.parametrize(
@@ -83,8 +88,10 @@ def test_other_arrays_are_refused(detectors, pixels):
 
 
 def test_unknown_versions_are_refused(backend):
-    with pytest.raises(ModelMissing, match="postprocessor 3"):
-        DetectorSet(backend, {**VERSIONS, "postprocessor": 3})
+    with pytest.raises(ModelMissing, match=r"postprocessor.3"):
+        DetectorSet(backend, {**VERSIONS, "postprocessor": 3}).check()
+    with pytest.raises(ModelMissing, match="postprocessor -1"):
+        DetectorSet(backend, {**VERSIONS, "postprocessor": -1})
     with pytest.raises(InvalidInput, match="plate_detector"):
         DetectorSet(backend, {"face_detector": 1})
 

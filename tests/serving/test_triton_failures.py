@@ -121,6 +121,18 @@ def test_a_server_that_is_killed_and_restarted_loses_nothing(server, embedded):
     assert before != after
 
 
+def test_what_a_server_judged_before_it_was_replaced_is_in_doubt(server, canary):
+    with asking(server) as backend:
+        detectors = DetectorSet(backend, VERSIONS)
+        assert detectors.check()
+        detectors.detect(canary)
+        kill(server)
+        server.start()
+        assert not detectors.check(), "the canary passes, but not where the picture was judged"
+        detectors.detect(canary)
+        assert detectors.check()
+
+
 def test_a_restart_between_requests_agrees_on_memory_anew(server, embedded):
     asked = [request(tensor(1))]
     with asking(server) as backend:

@@ -53,7 +53,7 @@ def why_no_server() -> str:
 
 
 def copy_repository(
-    source: Path, target: Path, models: Sequence[str] = (FACE, PLATE), *, instances: int = 1
+    source: Path, target: Path, models: Sequence[str] = tuple(CONTRACTS), *, instances: int = 1
 ) -> Path:
     """Version 1 of ``models``, with fewer instances than usual: they start sooner."""
     for model in models:
@@ -81,8 +81,7 @@ def edit_config(
 def limit_queue(repository: Path, model: str, size: int) -> None:
     """Have ``model`` take one request at a time, and refuse more while ``size`` wait."""
     edit_config(repository, model, "max_batch_size: 16", "max_batch_size: 1")
-    policy = f"dynamic_batching {{ default_queue_policy {{ max_queue_size: {size} }} }}\n"
-    edit_config(repository, model, "version_policy", f"{policy}version_policy", ("", "cpu"))
+    edit_config(repository, model, "max_queue_size: 128", f"max_queue_size: {size}")
 
 
 def add_version(repository: Path, model: str, version: int, change: Change) -> str:

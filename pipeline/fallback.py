@@ -1,0 +1,54 @@
+"""What to go on with when a model cannot be relied on: the version before it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pipeline.policy import PrivacyPolicy
+from serving.errors import CanaryFailed
+
+log = logging.getLogger(__name__)
+
+VersionsOf = Callable[[str], tuple[int, ...]]
+
+
+@dataclass(slots=True)
+class Versions:
+    """The model versions that judge in one run.
+
+    Attributes:
+        available: versions of a model that could judge, rising; None if there is no going back.
+        fallen: versions that took the place of those that the policy names.
+        reasons: why.
+    """
+
+    available: VersionsOf | None = None
+    fallen: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def of(self, policy: PrivacyPolicy) -> dict[str, int]:
+        """Versions by model."""
+        return {**policy.models.model_dump(), **self.fallen}
+
+    @property
+    def note(self) -> str:
+        """Why other versions judge than the policy names; empty if they do not."""
+        return "; ".join(self.reasons.values())
+
+    def fall_back(self, error: CanaryFailed, policy: PrivacyPolicy) -> bool:
+        """Have the previous version of the model that failed judge; whether there is one."""
+        if self.available is None or error.model not in self.of(policy):
+            return False
+        failed = self.of(policy)[error.model]
+        lower = [number for number in self.available(error.model) if number < failed]
+        if not lower:
+            return False
+        self.fallen[error.model] = max(lower)
+        self.reasons[error.model] = (
+            f"{error.model} {failed} failed its canary, version {max(lower)} judges instead "
+            f"({error.what})"
+        )
+        log.warning("%s", self.reasons[error.model])
+        return True

@@ -1,0 +1,128 @@
+"""A model that fails its canary in the middle of a run, and servers that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import ray
+
+from pipeline.graph import RayEngine
+from pipeline.ray_cluster import connect
+from pipeline.records import kept_boxes
+from pipeline.result import Exit
+from pipeline.secret import VARIABLE
+from pipeline.verify import verify
+from serving.errors import CanaryFailed, ServerUnavailable
+from tests.integration.jobs import SECRET, files, pictures, run_stubbed
+from tests.stubs import BrokenDetector
+
+GROUPS = 3 * 32
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    patch = pytest.MonkeyPatch()
+    patch.setenv(VARIABLE, SECRET)
+    connect(2, None)
+    yield
+    ray.shutdown()
+    patch.undo()
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "in"
+    pictures(folder, GROUPS)
+    return folder
+
+
+def one_actor(config):
+    return RayEngine(config, workers=1, address=None, stall_timeout_s=120.0)
+
+
+def models_of(versions):
+    return {name: f"{number}:{number:016x}" for name, number in versions.items()}
+
+
+def run(source, output, detector, engine, **more):
+    return run_stubbed(
+        source,
+        output,
+        detector=detector,
+        engine_factory=engine,
+        models_of=models_of,
+        versions={"face_detector": 2},
+        shard_size=20,
+        **more,
+    )
+
+
+ENGINES = pytest.mark.parametrize("engine", [None, one_actor], ids=["local", "ray"])
+
+
+@ENGINES
+def test_the_previous_version_goes_on(source, tmp_path, engine, caplog):
+    output = tmp_path / "out"
+    result, recorder = run(source, output, "ageing", engine, available=lambda model: (1, 2))
+    assert result.exit_code is Exit.COMPLETE
+    assert len(files(output)) == GROUPS
+    assert "face_detector 2 failed its canary, version 1 judges instead" in result.revision.note
+    assert result.revision.note in caplog.text
+    failed = [row for row in recorder.rows if row["status"] == "failed"]
+    assert {row["reason"] for row in failed} >= {"canary_failed"}
+    ledger = result.workspace.ledger
+    rows = [row for _, entry in ledger.shards() for row in ledger.outcomes(entry.shard)]
+    assert all("face_detector=1:" in row["models"] for row in rows)
+    # what version 2 blurred before it failed stays blurred: nothing is shown again
+    blurred = {row["key"] for row in recorder.rows if "=2:" in row["models"] and row["kept"]}
+    centres = {row["key"] for row in rows if len(kept_boxes(row)) == 2}
+    assert blurred
+    assert centres == blurred
+
+
+@ENGINES
+def test_without_a_previous_version_the_run_stops_and_every_picture_has_an_outcome(
+    source, tmp_path, engine
+):
+    output = tmp_path / "out"
+    with pytest.raises(CanaryFailed, match="known face"):
+        run(source, output, "ageing", engine, available=lambda model: (2,))
+    published = len(files(output))
+    assert 0 < published < GROUPS
+    result, recorder = run(source, output, "centre", engine)
+    assert result.exit_code is Exit.COMPLETE
+    assert not list(verify(result.workspace).cut_off)
+    assert len(recorder.rows) == GROUPS - published, "what was published is known, and stays"
+
+
+@ENGINES
+def test_asked_to_stop_there_is_no_fallback(source, tmp_path, engine):
+    with pytest.raises(CanaryFailed):
+        run(
+            source,
+            tmp_path / "out",
+            "ageing",
+            engine,
+            available=lambda model: (1, 2),
+            fallback="stop",
+        )
+
+
+@ENGINES
+def test_servers_that_are_gone_end_the_run_in_good_order(source, tmp_path, engine):
+    output = tmp_path / "out"
+    with pytest.raises(ServerUnavailable, match="grpc://stub:1"):
+        run(source, output, "unavailable", engine)
+    published = set(files(output))
+    assert 0 < len(published) < GROUPS
+    result, recorder = run(source, output, "centre", engine)
+    assert result.exit_code is Exit.COMPLETE
+    assert {row["key"] for row in recorder.rows}.isdisjoint(published)
+
+
+def test_a_model_that_fails_from_the_start_publishes_nothing_through_ray(source, tmp_path):
+    with pytest.raises(Exception, match="canary was not found"):
+        run(source, tmp_path / "out", "broken", one_actor)
+    assert files(tmp_path / "out") == {}
+    assert BrokenDetector.check.__doc__ == "Never passes."

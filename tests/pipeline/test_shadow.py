@@ -1,0 +1,89 @@
+"""Shadows are recorded, compared, and change nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.compare import compare
+from pipeline.result import Exit
+from pipeline.shadow import ShadowPlan
+from tests.integration.jobs import files, pictures, run_stubbed
+from tests.integration.jobs import streetblur as command
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "in"
+    pictures(folder, 40)
+    return folder
+
+
+def models_of(versions):
+    return {name: f"{number}:{number:016x}" for name, number in versions.items()}
+
+
+def run(source, output, **more):
+    return run_stubbed(source, output, detector="versioned", models_of=models_of, **more)
+
+
+def test_a_shadow_changes_no_picture_and_no_identity(source, tmp_path):
+    plain, alone = run(source, tmp_path / "plain")
+    shadow, recorder = run(source, tmp_path / "shadow", shadow={"face_detector": {2: 0.5, 3: 1.0}})
+    assert plain.exit_code is shadow.exit_code is Exit.COMPLETE
+    assert files(tmp_path / "plain") == files(tmp_path / "shadow") != {}
+    identities = {row["key"]: row["identity"] for row in alone.rows}
+    assert {row["key"]: row["identity"] for row in recorder.rows} == identities
+    again, recorder = run(source, tmp_path / "shadow")
+    assert again.processed == 0, "nobody is due for having had a shadow"
+
+
+def test_the_comparison_counts_what_differs(source, tmp_path):
+    shares = {"face_detector": {1: 1.0, 2: 0.5, 3: 1.0}}
+    result, recorder = run(source, tmp_path / "out", shadow=shares)
+    by_version = {one.shadow[0]: one for one in compare(result.workspace.ledger)}
+    same, other, broken = (by_version[name].as_dict() for name in "123")
+    assert same["images"] == 40
+    assert sum(c["both"] for c in same["boxes"]["face"].values()) == 40
+    assert same["differing"] == []
+    plan = ShadowPlan("face_detector", 2, 0.5)
+    chosen = {row["key"] for row in recorder.rows if plan.wants(row["key"])}
+    assert other["images"] == len(chosen) not in {0, 40}
+    counts = other["boxes"]["face"].values()
+    assert [sum(c[n] for c in counts) for n in ("both", "only_current", "only_shadow")] == [
+        *(0, len(chosen), len(chosen)),
+    ]
+    assert {key for _, key in other["differing"]} <= chosen
+    assert broken["images"] == 0
+    assert list(broken["failed"].values()) == [40]
+    assert "canary was not found" in next(iter(broken["failed"]))
+
+
+def test_the_command_shows_it(source, tmp_path):
+    run(source, tmp_path / "out", shadow={"face_detector": {2: 1.0}})
+    shown = command("models", "compare", tmp_path / "out")
+    assert shown.returncode == 0
+    assert "40 pictures judged by both" in shown.stdout
+    (found,) = json.loads(command("models", "compare", tmp_path / "out", "--json").stdout)
+    assert (found["model"], found["shadow"]) == ("face_detector", "2:0000000000000002")
+    run(source, tmp_path / "plain")
+    without = command("models", "compare", tmp_path / "plain")
+    assert without.returncode == 2
+    assert "--shadow" in without.stderr
+
+
+@given(st.lists(st.text(min_size=1), min_size=200, max_size=200, unique=True))
+def test_the_share_is_kept_and_shares_nest(keys):
+    small, large = (ShadowPlan("face_detector", 2, share) for share in (0.1, 0.5))
+    assert all(large.wants(key) for key in keys if small.wants(key))
+    assert not any(ShadowPlan("face_detector", 2, 0.0).wants(key) for key in keys)
+    assert all(ShadowPlan("face_detector", 2, 1.0).wants(key) for key in keys)
+
+
+def test_a_tenth_is_a_tenth():
+    plan = ShadowPlan("plate_detector", 3, 0.1)
+    wanted = sum(plan.wants(f"day/{number:06d}.jpg") for number in range(20_000))
+    assert 1_800 < wanted < 2_200
