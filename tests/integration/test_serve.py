@@ -100,8 +100,9 @@ def left_in_shared_memory(pid):
 
 def test_it_prints_its_address_after_the_canary(served):
     assert re.fullmatch(r"grpc://127\.0\.0\.1:\d+", served.url), served.said
-    assert f"{FACE} 1: canary ok" in served.said
-    assert f"{PLATE} 1: canary ok" in served.said
+    for model in (FACE, PLATE, "postprocessor"):
+        assert f"{model} 1 at {served.url}: canary ok" in served.said
+
     with asking(served.url) as backend:
         assert backend.infer(FACE, {"image": tensor(1)}, version=1)["peak"].shape == (1,)
 
@@ -297,7 +298,7 @@ def photographs(tmp_path_factory):
 def embedded_run(photographs, tmp_path_factory):
     """The output of a run without servers."""
     output = tmp_path_factory.mktemp("embedded") / "out"
-    done = streetblur("run", photographs, output, "--engine", "local")
+    done = streetblur("run", photographs, output, "--engine", "local", "--runtime", "onnxruntime")
     assert done.returncode == 0, done.stderr
     return output
 

@@ -60,6 +60,8 @@ def copy_repository(
         version = (MODEL_FILE, RECORD_FILE, LICENCE_FILE)
         for part in ("config.pbtxt", "configs/cpu.pbtxt", *(f"1/{name}" for name in version)):
             place = target / model / part
+            if not (source / model / part).is_file():
+                continue  # what is our own needs no licence of others
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / model / part, place)
         config = target / model / "configs/cpu.pbtxt"
