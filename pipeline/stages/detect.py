@@ -118,16 +118,23 @@ class DetectGroup:
     def __call__(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
         """The pictures with ``candidates`` or an ending, in order.
 
-        Where the canary finds that one of several servers cannot be relied on, the whole group is
-        judged again without it.
+        Where a server that judged some of it cannot be relied on, or was lost meanwhile, each is
+        judged again by itself: a picture that ends every server that sees it harms itself alone.
 
         Raises:
             ServingError: the canary fails and there is no other server to ask; nothing of the
                 group may be published.
         """
-        for _ in range(ATTEMPTS):
-            judged = [guarded("detect", self._detect, envelope) for envelope in envelopes]
-            if self._detector.check():
+        judged = [guarded("detect", self._detect, envelope) for envelope in envelopes]
+        if self._detector.check():
+            return judged
+        return [self._alone(envelope) for envelope in envelopes]
+
+    def _alone(self, envelope: Envelope) -> Envelope:
+        for attempt in range(ATTEMPTS):
+            judged = guarded("detect", self._detect, envelope)
+            sound = self._detector.check()
+            if sound or (attempt > 0 and judged.ending is not None):
                 return judged
         raise _in_doubt()
 

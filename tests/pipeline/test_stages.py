@@ -199,7 +199,7 @@ def test_nothing_of_a_group_is_let_go_when_the_canary_fails_after_it(
 class Doubtful(Scripted):
     """Its canary finds a bad server as often as told."""
 
-    def __init__(self, *answers: DetectionResult, sound: list[bool]):
+    def __init__(self, *answers: DetectionResult | Exception, sound: list[bool]):
         super().__init__(*answers)
         self.sound = sound
 
@@ -210,14 +210,24 @@ class Doubtful(Scripted):
 def test_a_group_in_doubt_is_judged_again(source: ObjectStore) -> None:
     face = Candidate("face", Box(1, 1, 9, 9), 0.9, 1.0, "stub")
     found = dataclasses.replace(GOOD, candidates=(face,))
-    detector = Doubtful(GOOD, GOOD, found, found, sound=[True, False, True])
+    detector = Doubtful(GOOD, GOOD, found, found, sound=[True, False, True, True])
     assert [e.candidates for e in DetectGroup(detector)(two(source))] == [(face,), (face,)]
+
+
+def test_a_picture_that_ends_every_server_is_quarantined_alone(source: ObjectStore) -> None:
+    rejected = [RejectedInput("servers end when asked")] * 3
+    answers = [rejected[0], GOOD, *rejected[1:], GOOD]
+    detector = Doubtful(*answers, sound=[True, False, False, False, True])
+    bad, good = DetectGroup(detector)(two(source))
+    assert bad.ending is not None
+    assert (bad.ending.status, bad.ending.reason) == ("quarantined", "detector_error")
+    assert good.candidates == ()
 
 
 def test_doubt_without_end_stops_the_run(source: ObjectStore) -> None:
     with pytest.raises(ServerUnavailable, match="in a row"):
         DetectGroup(Doubtful(sound=[False] * ATTEMPTS))
-    detector = Doubtful(*[GOOD] * 2 * ATTEMPTS, sound=[True, *[False] * ATTEMPTS])
+    detector = Doubtful(*[GOOD] * (2 + ATTEMPTS), sound=[True, *[False] * (1 + ATTEMPTS)])
     with pytest.raises(ServerUnavailable, match="nothing doubtful"):
         DetectGroup(detector)(two(source))
 
