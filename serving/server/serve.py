@@ -58,6 +58,12 @@ def serving(
                 where=str(repository / model),
                 fix="Run `streetblur models fetch`",
             )
+        if not (repository / model / "configs" / "cpu.pbtxt").is_file():
+            raise ServerFailed(
+                "the model repository has no configurations for a server",
+                where=str(repository / model),
+                fix="Name that of a checkout in STREETBLUR_MODEL_REPOSITORY",
+            )
     _remove_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{this_owner()}-"))
     chosen = {**free_ports(*PORTS), **(ports or {})} if ports else None
