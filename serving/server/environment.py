@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from serving import NO_TELEMETRY
+from serving.allocator import KEPT_BYTES
 from serving.errors import FetchFailed
 from serving.pypi import CACHE_SETTING, cache_directory, locked
 
@@ -25,6 +26,13 @@ TRITON = "2.51.0"
 NUMPY = "1.26.4"
 INSTALL_TIMEOUT_S = 1800
 _DONE = ".installed"
+_KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
+    "MALLOC_ARENA_MAX": "1",
+}
+"""As ``serving.allocator`` for processes of our own, in glibc's words. The server and the processes
+of its models run models on one thread each, so one arena is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,7 @@ class ServerEnvironment:
             "LD_LIBRARY_PATH": os.pathsep.join(str(one) for one in libraries if one),
             "HOME": os.environ.get("HOME", "/"),
             "OMP_NUM_THREADS": "1",
+            **_KEEP_FREED_MEMORY,
             **NO_TELEMETRY,
         }
 
