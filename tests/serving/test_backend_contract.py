@@ -13,7 +13,7 @@ from serving.detectors import DetectorSet
 from serving.errors import CanaryFailed, InferenceError, InvalidInput, ModelMissing
 from serving.registry import read_record
 from tests.serving.conftest import VERSIONS
-from tests.serving.triton import FACE, PLATE, request, same, tensor
+from tests.serving.triton import FACE, PLATE, found, request, same, tensor
 
 IN_FLIGHT = 4
 OUTAGE_S = 3.0
@@ -191,8 +191,8 @@ def test_a_closed_backend_refuses(opening):
 
 
 def test_detections_are_the_same_on_the_canary(backend, embedded, canary):
-    result = DetectorSet(backend, VERSIONS).detect(canary)
-    assert result == DetectorSet(embedded, VERSIONS).detect(canary)
+    result = found(DetectorSet(backend, VERSIONS), canary)
+    assert result == found(DetectorSet(embedded, VERSIONS), canary)
     assert {candidate.label for candidate in result.candidates} == {"face", "plate"}
 
 
@@ -200,8 +200,8 @@ def test_detections_are_the_same_on_a_picture_of_many_tiles(backend, embedded, c
     picture = np.full((1500, 1700, 3), 90, np.uint8)
     height, width = canary.shape[:2]
     picture[1000 : 1000 + height, 900 : 900 + width] = canary
-    result = DetectorSet(backend, VERSIONS).detect(picture)
-    assert result == DetectorSet(embedded, VERSIONS).detect(picture)
+    result = found(DetectorSet(backend, VERSIONS), picture)
+    assert result == found(DetectorSet(embedded, VERSIONS), picture)
     assert len({candidate.source for candidate in result.candidates}) > 1
 
 

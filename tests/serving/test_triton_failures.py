@@ -19,6 +19,7 @@ from serving.backends.served import served_fingerprints
 from serving.backends.shared_memory import FOLDER, PREFIX
 from serving.backends.triton_settings import TritonSettings
 from serving.backends.window import MODEL_WAIT_S
+from serving.contracts import CONTRACTS
 from serving.detectors import DetectorSet
 from serving.errors import (
     CanaryFailed,
@@ -32,7 +33,7 @@ from serving.registry import read_record
 from serving.server.process import free_ports
 from tests.serving import triton
 from tests.serving.conftest import VERSIONS
-from tests.serving.triton import FACE, PLATE, asking, kill, poisoned, request, same, tensor
+from tests.serving.triton import FACE, PLATE, asking, found, kill, poisoned, request, same, tensor
 
 LARGE = (1, 640, 640)
 
@@ -299,15 +300,15 @@ def test_a_broken_model_process_is_left_to_the_other_server(server, other, canar
     settings = TritonSettings((server.url, other.url))
     backend = client.TritonBackend(settings)
     detectors = DetectorSet(backend, VERSIONS)
-    expected = DetectorSet(embedded, VERSIONS).detect(canary)
+    expected = found(DetectorSet(embedded, VERSIONS), canary)
     try:
         assert detectors.check()
         for stub in triton.stubs(server, FACE):
             stub.kill()
-        results = [detectors.detect(canary)]
+        results = [found(detectors, canary)]
         assert not detectors.check()
         assert [one.address.url for one in backend.endpoints.usable()] == [other.url]
-        results += [detectors.detect(canary) for _ in range(2)]
+        results += [found(detectors, canary) for _ in range(2)]
         assert detectors.check()
     finally:
         detectors.close()
@@ -362,7 +363,7 @@ def swapped_server(can_serve, repository, tmp_path_factory):
     (broken / "1" / "model.onnx").write_bytes(b"no graph")
     text = (folder / FACE / "config.pbtxt").read_text().replace(FACE, "broken")
     (broken / "config.pbtxt").write_text(text)
-    loaded = [f"--load-model={model}" for model in (FACE, PLATE)]
+    loaded = [f"--load-model={model}" for model in CONTRACTS]
     options = ["--model-control-mode=explicit", *loaded]
     place = tmp_path_factory.mktemp("swapped-server")
     with triton.running(folder, place, options=options) as server:
@@ -386,7 +387,7 @@ def test_a_server_with_another_graph_is_excluded(
     try:
         assert not detectors.check()
         assert [one.address.url for one in backend.endpoints.usable()] == [server.url]
-        assert detectors.detect(canary) == DetectorSet(embedded, VERSIONS).detect(canary)
+        assert found(detectors, canary) == found(DetectorSet(embedded, VERSIONS), canary)
         assert detectors.check()
     finally:
         detectors.close()

@@ -27,6 +27,7 @@ from serving.backends.protocol import Request
 from serving.backends.triton import TritonBackend
 from serving.backends.triton_settings import TritonSettings
 from serving.contracts import CONTRACTS, FINGERPRINT
+from serving.detectors import DetectionResult, DetectorSet
 from serving.graphs import fingerprint_of, keep_outputs, stamp
 from serving.pypi import sha256_file
 from serving.registry import LICENCE_FILE, MODEL_FILE, RECORD_FILE, read_record
@@ -293,6 +294,11 @@ def poisoned(seed: int, shape: tuple[int, int, int] = (1, 64, 96), row: int = 0)
 def request(pixels: np.ndarray, model: str = FACE, version: int | None = 1) -> Request:
     """A question about ``pixels``."""
     return Request(model, {"image": pixels}, version)
+
+
+def found(detectors: DetectorSet, pixels: np.ndarray) -> DetectionResult:
+    """What is found in ``pixels``, whatever the models ran on."""
+    return replace(detectors.detect(pixels), runtime="")
 
 
 def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
