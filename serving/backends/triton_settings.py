@@ -102,6 +102,12 @@ class TritonSettings:
                     where=address.url,
                     fix="Use grpcs://, or say --insecure if the network is trusted",
                 )
+        if (self.ca_file or self.cert_file) and not any(one.secure for one in found):
+            raise InvalidInput(
+                "certificates are named, but no server is asked by TLS",
+                where=", ".join(one.url for one in found),
+                fix="Use grpcs://, or leave ca_file, cert_file and key_file out",
+            )
         if (self.cert_file is None) != (self.key_file is None):
             raise InvalidInput("cert_file and key_file belong together", where="triton")
         for name in ("timeout_s", "in_flight", "outage_s"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from PIL import Image
 
 from serving.backends.shared_memory import FOLDER
 from serving.canary import canary_pixels
+from serving.contracts import CONTRACTS
 from serving.registry import fetch_models, find_repository, read_record
 from serving.server import environment as server_environment
 from serving.server.process import PORTS, free_ports
@@ -187,6 +189,16 @@ def test_what_a_live_server_owns_is_left_to_it(served, repository, tmp_path):
         assert backend.infer(FACE, {"image": tensor(1)}, version=1)["peak"].shape == (1,)
 
 
+def test_a_repository_without_configurations_is_told(installed, repository, tmp_path):
+    bare = tmp_path / "bare"
+    for model in CONTRACTS:
+        shutil.copytree(repository / model / "1", bare / model / "1")
+    with serve(tmp_path / "tmp", STREETBLUR_MODEL_REPOSITORY=str(bare)) as running:
+        assert running.process.wait(60) == 1
+        said = (tmp_path / "tmp.stderr").read_text()
+    assert "has no configurations for a server" in said
+
+
 def test_where_it_is_not_installed_it_says_how(tmp_path):
     done = streetblur("serve", STREETBLUR_CACHE=str(tmp_path / "empty"))
     assert (done.returncode, done.stdout) == (1, "")
@@ -303,7 +315,7 @@ def embedded_run(photographs, tmp_path_factory):
     return output
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=NIGHTLY)])
 def test_a_run_on_a_server_gives_the_same_bytes(
     served, photographs, embedded_run, tmp_path, engine
 ):

@@ -486,3 +486,9 @@ def test_a_client_without_the_right_certificate_is_told_what_may_be_wrong(
     ):
         backend.replicas()
     assert "cert_file" in caught.value.fix
+
+
+def test_certificates_without_tls_are_refused():
+    with pytest.raises(InvalidInput, match="no server is asked by TLS"):
+        TritonSettings(("grpc://127.0.0.1:1",), ca_file="ca.pem").addresses()
+    assert TritonSettings(("grpcs://127.0.0.1:1",), ca_file="ca.pem").addresses()
