@@ -4,8 +4,8 @@
 
 One image is one native tile of a 2448x2048 picture, uint8 [1312, 1120, 3], which both detectors
 judge. CPU is that of this process and of the server with its model processes together, which no
-other work on the machine touches. All ways are measured in turn in each repeat; the first repeat
-warms up and does not count. Medians of the ratios to in-process at the same batch are printed.
+other work on the machine touches. In each repeat each way is measured in turn, right after the same
+batch in-process; the first repeat warms up and does not count. Printed are medians of the ratios.
 """
 
 from __future__ import annotations
@@ -56,14 +56,13 @@ class Way:
 
 
 def ways() -> list[Way]:
-    """All of them; in-process there is one request at a time."""
-    remote = [
+    """All that are compared with in-process, where there is one request at a time."""
+    return [
         Way(transport, batch, in_flight)
         for transport in ("gRPC", "shared memory")
         for batch in BATCHES
         for in_flight in IN_FLIGHT
     ]
-    return [*(Way("in-process", batch, 1) for batch in BATCHES), *remote]
 
 
 def open_way(way: Way, url: str) -> InferenceBackend:
@@ -122,33 +121,32 @@ def cost(way: Way, server: TritonServer, images: int) -> float:
 
 def measure(
     server: TritonServer, repeats: int, images: int, log: Callable[[str], None]
-) -> dict[Way, list[float]]:
-    """Cost of each way in each repeat that counts."""
-    found: dict[Way, list[float]] = {way: [] for way in ways()}
+) -> dict[Way, list[tuple[float, float]]]:
+    """Cost of each way, and in-process right before it, in each repeat that counts."""
+    found: dict[Way, list[tuple[float, float]]] = {way: [] for way in ways()}
     for repeat in range(repeats + 1):
         for way, costs in found.items():
+            base = cost(Way("in-process", way.batch, 1), server, images)
             value = cost(way, server, images)
-            log(
-                f"{repeat} {way.transport} batch {way.batch} in flight {way.in_flight}: {value:.1f}"
-            )
+            log(f"{repeat} {way}: {value:.1f}, in-process {base:.1f}, {value / base:.3f}")
             if repeat:
-                costs.append(value)
+                costs.append((value, base))
     return found
 
 
-def table(found: dict[Way, list[float]]) -> list[str]:
+def table(found: dict[Way, list[tuple[float, float]]]) -> list[str]:
     """A Markdown table: medians, and of the ratios to in-process median and range."""
     lines = [
-        "| way | batch | in flight | CPU ms an image | to in-process |",
-        "|---|--:|--:|--:|--:|",
+        "| way | batch | in flight | CPU ms an image | in-process | ratio (least-most) |",
+        "|---|--:|--:|--:|--:|--:|",
     ]
     for way, costs in found.items():
-        base = found[Way("in-process", way.batch, 1)]
-        ratios = [a / b for a, b in zip(costs, base, strict=True)]
-        spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f})"
+        ratios = [value / base for value, base in costs]
+        spread = f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f}-{max(ratios):.2f})"
+        value, base = (statistics.median(side) for side in zip(*costs, strict=True))
         lines.append(
             f"| {way.transport} | {way.batch} | {way.in_flight} "
-            f"| {statistics.median(costs):.1f} | {spread} |"
+            f"| {value:.0f} | {base:.0f} | {spread} |"
         )
     return lines
 
