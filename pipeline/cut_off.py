@@ -36,7 +36,10 @@ def since(ledger: Ledger, added: Revision) -> list[Revision]:
 def unrecorded(
     revisions: Sequence[Revision], row: LiveRow, outcome: Mapping[str, Any] | None
 ) -> Sequence[Revision]:
-    """Those of ``revisions`` whose rules may have judged ``row`` after its newest outcome.
+    """Those of ``revisions`` whose rules may have judged ``row`` after its newest record.
+
+    Only an outcome that tells what was published is a record: one that failed, or was quarantined,
+    says nothing of a picture that an earlier run published before it was cut off.
 
     Args:
         revisions: from the one that added the row on, in order.
@@ -44,7 +47,7 @@ def unrecorded(
         outcome: its newest outcome, if there is one. Where several revisions had its rules, it
             may be as old as the first of them.
     """
-    if outcome is not None:
+    if outcome is not None and outcome["status"] == "published":
         for position, revision in enumerate(revisions):
             if row_identity(revision, row.key, row.etag) == outcome["identity"]:
                 return revisions[position + 1 :]
@@ -124,8 +127,9 @@ def refuse_other_models(
     siblings: Sequence[str],
     models: Mapping[str, str],
     added: Sequence[KeyRange],
+    runtime: str = "",
 ) -> None:
-    """Refuse ``models`` that differ from those of a run that was cut off.
+    """Refuse ``models``, or a ``runtime``, that differ from those of a run that was cut off.
 
     What counts are the models under which a job ran last, as its mark says, not those that it was
     planned with later.
@@ -135,9 +139,11 @@ def refuse_other_models(
         siblings: names of the other jobs over its output.
         models: those that are to come into force.
         added: first and last key of each shard that is to be added.
+        runtime: what they are to run on: at another precision they find slightly other boxes.
 
     Raises:
-        ConfigurationError: other models published pictures that no outcome accounts for.
+        ConfigurationError: other models, or the same on another runtime, published pictures that
+            no outcome accounts for.
     """
     told = newest_marks(workspace.output)
     own = [*added, *(_range(entry) for _, entry in workspace.ledger.shards())]
@@ -145,7 +151,11 @@ def refuse_other_models(
         ledger = workspace.sibling(name)
         revisions = ledger.revisions()
         last = told[name].revision if name in told else -1
-        if not revisions or revisions[min(last, len(revisions) - 1)].models == models:
+        if not revisions:
+            continue
+        before = revisions[min(last, len(revisions) - 1)]
+        same_runtime = not (before.runtime and runtime) or before.runtime == runtime
+        if before.models == models and same_runtime:
             continue
         unfinished = {
             entry.shard
@@ -162,9 +172,16 @@ def refuse_other_models(
                 f"a run with other models was cut off after it published {count} pictures, and "
                 "what it blurred in them is not known",
                 where=f"job {name}",
-                fix="Run that job again with the policy and models it had, then go on; or say "
+                fix=f"Run that job again with what it had ({_named(before)}), then go on; or say "
                 "--allow-unblur to let the present models alone decide",
             )
+
+
+def _named(revision: Revision) -> str:
+    models = " ".join(
+        f"--model {name}={value.partition(':')[0]}" for name, value in revision.models.items()
+    )
+    return f"{models}, runtime {revision.runtime}" if revision.runtime else models
 
 
 def _range(entry: ShardEntry) -> KeyRange:

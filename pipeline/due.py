@@ -99,6 +99,11 @@ class WorkFinder:
         self._choice = choice
         self._allow_unblur = allow_unblur
 
+    @property
+    def unrecorded(self) -> Rows:
+        """(shard, row) whose output no outcome accounts for."""
+        return self._choice.unrecorded
+
     def find(self, revision: Revision, entry: ShardEntry) -> ShardWork:
         """The work in ``entry``, a shard that ``revision`` added."""
         rows = self._ledger.rows(revision, entry)

@@ -8,12 +8,16 @@ are committed, and only then the run ends with the error.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pipeline.stages.detect import DetectGroup
 from pipeline.stages.envelope import Envelope, code_of
 from serving.errors import ServingError
+
+NOT_JUDGED = "not_judged"
+"""Note of a picture that went by undone; an earlier outcome of it stays in force."""
 
 
 class Gate(Protocol):
@@ -72,4 +76,5 @@ def undone(envelope: Envelope) -> Envelope:
 def _failed(envelope: Envelope, reason: str, message: str) -> Envelope:
     if envelope.ending is not None:
         return envelope
-    return envelope.ended("failed", reason, message)
+    ended = envelope.ended("failed", reason, message)
+    return dataclasses.replace(ended, notes=(*ended.notes, NOT_JUDGED))

@@ -7,13 +7,17 @@ from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection
 
 from pipeline.engine import OutcomeDict, whole_chain
-from pipeline.gate import LocalGate
+from pipeline.gate import LocalGate, undone
 from pipeline.records import WorkItem
-from pipeline.stages.build import StageConfig
+from pipeline.stages.build import StageConfig, start
 from pipeline.stages.envelope import Envelope, outcome_of
+from serving.errors import ServingError
 
 ATTEMPTS = 2
 """A process may also die for reasons of the machine: one death is no proof against the image."""
+
+KILLS = frozenset({"kills_worker", "stalls_worker"})
+"""Reasons of pictures that cannot be judged without harm to their process."""
 
 
 def run_isolated(
@@ -25,20 +29,34 @@ def run_isolated(
         items: the suspects.
         config: the stages.
         timeout_s: seconds one image may take; the first one in a process also loads the models.
+
+    Raises:
+        ServingError: models cannot be relied on; raised when every item has its row.
+        StreetblurError: what concerns the whole run.
     """
     child: _Child | None = None
+    gate = LocalGate()
     try:
         for item in items:
+            if gate.closed():
+                yield _row(undone(start(item)), config)
+                continue
             row: OutcomeDict | None = None
             reason = "kills_worker"
             for _ in range(ATTEMPTS):
                 child = child or _Child(config)
-                row, reason = child.process(item, timeout_s)
+                try:
+                    row, reason = child.process(item, timeout_s)
+                except ServingError as error:
+                    gate.close(error)
+                    row = _row(undone(start(item)), config)
                 if row is not None:
                     break
                 child.stop()
                 child = None
             yield row if row is not None else _quarantined(item, config, reason, timeout_s)
+        if gate.error is not None:
+            raise gate.error
     finally:
         if child is not None:
             child.stop()
@@ -97,5 +115,9 @@ def _quarantined(item: WorkItem, config: StageConfig, reason: str, timeout_s: fl
         else "the process that worked on this image died"
     )
     envelope = Envelope(item).ended("quarantined", reason, f"{what}, {ATTEMPTS} times, alone")
+    return _row(envelope, config)
+
+
+def _row(envelope: Envelope, config: StageConfig) -> OutcomeDict:
     done = outcome_of(envelope, policy_digest=config.policy_digest, models=config.models)
     return {**done.as_row(), "shard": done.shard}

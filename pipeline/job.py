@@ -320,6 +320,7 @@ class Revision(BaseModel):
         added, changed, gone, unchanged: rows against the revision before.
         not_selected: objects that are no pictures, by suffix, and what the listing passed over
             (links, folder markers), by kind in brackets.
+        runtime: what the models run on: other runtimes find slightly other boxes.
         note: why other model versions judge than the policy names; empty if they do not.
         inherits: other jobs over the same output whose blurred boxes stay blurred.
     """
@@ -343,6 +344,7 @@ class Revision(BaseModel):
     unchanged: int
     bytes: int
     not_selected: dict[str, int] = {}
+    runtime: str = ""
     note: str = ""
     inherits: list[str] = []
 

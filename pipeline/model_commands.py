@@ -16,12 +16,15 @@ from rich.table import Table
 from pipeline.errors import ConfigurationError
 from pipeline.fallback import VersionsOf
 from serving import registry
+from serving.backends.choose import open_backend
 from serving.backends.triton_settings import TritonSettings
+from serving.detectors import DetectorSet
 from serving.errors import ModelMissing
 from serving.model_checks import check_models
 
 if TYPE_CHECKING:
     from pipeline.access import Access
+    from pipeline.job import JobSpec
 
 log = logging.getLogger(__name__)
 out = Console(highlight=False, soft_wrap=True)
@@ -55,6 +58,19 @@ def versions_for(triton: TritonSettings) -> VersionsOf:
         return (0, *found) if model == "postprocessor" else found
 
     return versions_of
+
+
+def probe_for(spec: JobSpec) -> Callable[[dict[str, int]], None]:
+    """What judges the canary with given versions, as the workers of ``spec`` would."""
+
+    def probe(versions: dict[str, int]) -> None:
+        detectors = DetectorSet(open_backend(spec.triton, runtime=spec.runtime), versions)
+        try:
+            detectors.check()
+        finally:
+            detectors.close()
+
+    return probe
 
 
 def models_served(triton: TritonSettings, versions: dict[str, int]) -> dict[str, str]:

@@ -57,7 +57,7 @@ def choice_of(*, failed: bool, quarantined: bool, shard: int | None) -> Choice:
 def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
     """Run a job, show its progress, write its report; returns the exit code."""
     from pipeline.metrics import JobMetrics
-    from pipeline.model_commands import models_for, versions_for
+    from pipeline.model_commands import models_for, probe_for, versions_for
     from pipeline.observer import Observer
     from pipeline.progress import BarObserver, LogObserver, MetricsObserver
     from pipeline.report import write_report
@@ -78,6 +78,7 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
             models_for(spec.triton),
             choice or Choice(),
             available=versions_for(spec.triton),
+            probe=probe_for(spec),
         )
         try:
             result = runner.run()
@@ -99,6 +100,8 @@ def run(spec: JobSpec, *, bar: bool, choice: Choice | None = None) -> int:
     show_findings(result.verification)
     rate = summary["this_run"]["images_per_s"]
     out.print(f"{result.processed} images in this run, {rate} images/s")
+    if result.revision.note:
+        out.print(f"[yellow]{escape(result.revision.note)}[/]")
     out.print(f"output   {escape(result.workspace.output.uri)}")
     out.print(f"report   {escape(store.uri)}/report.html")
     if writes_json():
@@ -152,6 +155,7 @@ def show_preview(spec: JobSpec) -> None:
     """Print what a run would do; writes nothing and fetches no model."""
     from pipeline.model_commands import models_for
     from pipeline.planner import Rules, assume_models, preview
+    from serving.backends.choose import runs_on
 
     configured_secret(spec)
     source, workspace = places(spec)
@@ -170,7 +174,7 @@ def show_preview(spec: JobSpec) -> None:
     found = preview(
         source,
         workspace,
-        Rules(policy, models, overrides),
+        Rules(policy, models, overrides, runtime=runs_on(spec.triton, spec.runtime)),
         damaged=_damaged(workspace),
         shard_size=record.shard_size if record else spec.shard_size,
         allow_unblur=spec.allow_unblur,

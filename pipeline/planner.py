@@ -41,12 +41,14 @@ class Rules:
         models: ``version:fingerprint`` by model.
         overrides: boxes by key; None keeps those of the job.
         note: why other versions judge than the policy names.
+        runtime: what the models run on; not part of what makes images due, see ``cut_off``.
     """
 
     policy: PrivacyPolicy
     models: dict[str, str]
     overrides: Overrides | None = None
     note: str = ""
+    runtime: str = ""
 
 
 @dataclass(slots=True)
@@ -130,7 +132,9 @@ def preview(
     warn_of_unlisted(sorted(unlisted))
     if not allow_unblur:
         with suppress(NotFound):  # where there is no output, nobody published anything
-            refuse_other_models(workspace, _other_jobs(workspace), rules.models, fresh.found)
+            refuse_other_models(
+                workspace, _other_jobs(workspace), rules.models, fresh.found, rules.runtime
+            )
     return result
 
 
@@ -201,11 +205,12 @@ def plan(
         bytes=counter.bytes,
         not_selected=selection.counts(),
         note=rules.note,
+        runtime=rules.runtime,
         inherits=_other_jobs(workspace),
     )
     if not allow_unblur:
         ranges = [(entry.first_key, entry.last_key) for entry in entries]
-        refuse_other_models(workspace, revision.inherits, rules.models, ranges)
+        refuse_other_models(workspace, revision.inherits, rules.models, ranges, rules.runtime)
     if before is not None and _adds_nothing(revision, before):
         return before
     ledger.write_revision(revision, entries, delta.superseded, fence=fence)
@@ -216,7 +221,7 @@ def _adds_nothing(revision: Revision, before: Revision) -> bool:
     """Whether rows and rules are those of ``before``, and so are the jobs whose blurs are kept."""
     if revision.rows or revision.changed or revision.gone:
         return False
-    names = ("policy_digest", "models", "redaction_version", "overrides")
+    names = ("policy_digest", "models", "redaction_version", "overrides", "runtime")
     same = all(getattr(revision, name) == getattr(before, name) for name in names)
     return same and set(revision.inherits) <= set(before.inherits)
 

@@ -166,10 +166,19 @@ class PrivacyPolicy(_Frozen):
     models: ModelVersions = ModelVersions()
 
     def with_models(self, versions: Mapping[ModelName, int]) -> PrivacyPolicy:
-        """This policy with other versions of the models named in ``versions``."""
+        """This policy with other versions of the models named in ``versions``.
+
+        Raises:
+            ConfigurationError: there can be no such version.
+        """
         if not versions:
             return self
-        models = ModelVersions.model_validate({**self.models.model_dump(), **versions})
+        try:
+            models = ModelVersions.model_validate({**self.models.model_dump(), **versions})
+        except ValidationError as error:
+            raise ConfigurationError(
+                describe_validation(error.errors()), where="models", fix="Versions count from 1"
+            ) from error
         return self.model_copy(update={"models": models})
 
     def for_label(self, label: Label) -> ClassPolicy:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pipeline.cut_off import past_policies
 from pipeline.due import Choice, WorkFinder
 from pipeline.engine import Engine, LocalEngine
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, StreetblurError
 from pipeline.fallback import Versions, VersionsOf
 from pipeline.identity import fingerprints, model_versions
 from pipeline.images import ImageLimits
@@ -46,6 +46,7 @@ from pipeline.storage import AccessDenied, NotFound, ObjectStore
 from pipeline.verify import verify
 from pipeline.waves import EngineFactory, WaveLoop
 from pipeline.workspace import Workspace
+from serving.backends.choose import runs_on
 from serving.errors import CanaryFailed
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Runner:
         detector: builder of the detectors, ``module:function``.
         engine_factory: makes the engine; by default as the spec says.
         available: versions of a model that could judge, for a fallback.
+        probe: judges the canary with the given versions; raises CanaryFailed.
     """
 
     spec: JobSpec
@@ -79,6 +81,7 @@ class Runner:
     detector: str = "pipeline.stages.build:packaged_detector"
     engine_factory: EngineFactory | None = None
     available: VersionsOf | None = None
+    probe: Callable[[dict[str, int]], None] | None = None
     _versions: Versions = field(default_factory=Versions, init=False)
     _overrides: Overrides | None = field(default=None, init=False)
     _unlisted: list[str] = field(default_factory=list, init=False)
@@ -106,7 +109,8 @@ class Runner:
         processed, start = 0, time.monotonic()
         with self._lease(workspace) as lease:
             secret = configured or _fresh_secret()
-            for _ in range(MAX_FALLBACKS + 1):
+            self._settle_versions(workspace)
+            for _ in range(MAX_FALLBACKS):
                 revision = self._plan(source, workspace, lease)
                 config = self._stage_config(source, workspace, revision, lease, secret)
                 refuse_lost_records(workspace, allow_unblur=self.spec.allow_unblur)
@@ -117,6 +121,12 @@ class Runner:
                 except CanaryFailed as error:
                     if not self._versions.fall_back(error, revision.policy):
                         raise
+            else:
+                raise StreetblurError(
+                    f"{MAX_FALLBACKS} model versions failed their canary one after the other",
+                    where=f"job {workspace.job}",
+                    fix="Look at the servers or the model repository: `streetblur models check`",
+                )
             seconds = time.monotonic() - start
             self._observer.phase("verify")
             verification = verify(workspace)
@@ -126,11 +136,32 @@ class Runner:
         overrides = OverrideCheck(self._unlisted, outside)
         return RunResult(workspace, revision, verification, processed, seconds, code, overrides)
 
+    def _settle_versions(self, workspace: Workspace) -> None:
+        """Where the job fell back before, find out first whether it has to again.
+
+        Else each run would begin with the version that fails, and do all again.
+
+        Raises:
+            CanaryFailed: it fails, and there is no other version.
+        """
+        revisions = workspace.ledger.revisions() if workspace.ledger.job() else []
+        if self.probe is None or not revisions or not revisions[-1].note:
+            return
+        policy = self._rules(workspace).policy
+        for _ in range(MAX_FALLBACKS):
+            try:
+                self.probe(self._versions.of(policy))
+                return
+            except CanaryFailed as error:
+                if not self._versions.fall_back(error, policy):
+                    raise
+
     def _open(self) -> tuple[ObjectStore, Workspace]:
         spec = self.spec
         source, workspace = places(spec)
         # what is wrong is told before anything is made
         self._rules(workspace)
+        self._shadows()
         self._refuse_unknown_shard(workspace)
         with suppress(NotFound):  # where there is no output, nobody published anything
             refuse_lost_records(workspace, allow_unblur=spec.allow_unblur)
@@ -179,7 +210,13 @@ class Runner:
         versions = self._versions
         if spec.fallback == "previous":
             versions.available = self.available
-        return Rules(policy, self.models(versions.of(policy)), self._overrides, versions.note)
+        return Rules(
+            policy,
+            self.models(versions.of(policy)),
+            self._overrides,
+            versions.note,
+            runs_on(spec.triton, spec.runtime),
+        )
 
     def _plan(self, source: ObjectStore, workspace: Workspace, lease: Lease) -> Revision:
         spec = self.spec

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pipeline.commit import CommitRef
-from pipeline.due import MIXED_RULES, ShardWork, WorkFinder
+from pipeline.due import MIXED_RULES, Rows, ShardWork, WorkFinder
 from pipeline.engine import Engine, EngineCrashed, OutcomeDict
 from pipeline.errors import LedgerError, StreetblurError
+from pipeline.gate import NOT_JUDGED
 from pipeline.identity import is_valid, row_identity
-from pipeline.isolation import run_isolated
+from pipeline.isolation import KILLS, run_isolated
 from pipeline.job import JobSpec, Revision
 from pipeline.lease import Lease
 from pipeline.observer import Observer
@@ -53,6 +54,7 @@ class WaveLoop:
     observer: Observer
     processed: int = field(default=0, init=False)
     _engine: Engine | None = field(default=None, init=False)
+    _unrecorded: Rows = field(default=frozenset(), init=False)
 
     def run(self, finder: WorkFinder) -> None:
         """Do all that ``finder`` finds, then let go of the engine.
@@ -60,6 +62,7 @@ class WaveLoop:
         Raises:
             StreetblurError: the engine keeps dying, the lease is lost, or storage fails.
         """
+        self._unrecorded = finder.unrecorded
         try:
             works: list[ShardWork] = []
             for owner, entry in list(self.workspace.ledger.shards()):
@@ -143,7 +146,10 @@ class WaveLoop:
         self.lease.check()
         ledger, shard = self.workspace.ledger, work.entry.shard
         rows = {row["row"]: row for row in ledger.outcomes(shard)}
-        rows.update((row["row"], row) for row in work.done)
+        for row in work.done:
+            before = rows.get(row["row"], {"status": "failed"})
+            if NOT_JUDGED not in row["notes"] or before["status"] == "failed":
+                rows[row["row"]] = row
         if len(rows) != work.live:
             raise LedgerError(
                 f"{work.live - len(rows)} outcomes of shard {shard} are no longer there",
@@ -154,16 +160,22 @@ class WaveLoop:
             shard,
             CommitRef(self.revision.number, self.lease.epoch),
             list(rows.values()),
-            rules=self._rules_of(rows.values()),
+            rules=self._rules_of(shard, rows.values()),
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
             fence=self.lease.confirm,
         )
         self.observer.committed(commit)
 
-    def _rules_of(self, rows: Iterable[OutcomeDict]) -> str:
-        """Digest of the rules in force, if they judged all ``rows`` that did not fail."""
+    def _rules_of(self, shard: int, rows: Iterable[OutcomeDict]) -> str:
+        """Digest of the rules in force, if they judged all ``rows`` and nothing is in doubt.
+
+        In doubt is what was not published by this run and may have been by one that was cut off:
+        pictures that failed, killed their worker, or lie in the output unrecorded.
+        """
         for row in rows:
             identity = row_identity(self.revision, row["key"], row["source_etag"])
-            if row["status"] != "failed" and not is_valid(row, identity):
+            if not is_valid(row, identity) or row["reason"] in KILLS:
+                return MIXED_RULES
+            if row["status"] != "published" and (shard, row["row"]) in self._unrecorded:
                 return MIXED_RULES
         return self.revision.rules_digest()

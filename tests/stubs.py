@@ -116,6 +116,16 @@ class AgeingDetector(CentreDetector):
         return super().detect(pixels)
 
 
+class AbsentDetector(CentreDetector):
+    """Its servers are not there at all."""
+
+    def check(self) -> bool:
+        """Nobody answers."""
+        from serving.errors import ServerUnavailable
+
+        raise ServerUnavailable("nobody answers", where="grpc://stub:1")
+
+
 class UnavailableDetector(CentreDetector):
     """Its servers are gone after the first group."""
 
@@ -175,3 +185,8 @@ def versioned(config):
     """Version 1 finds the centre, 2 the corner, 3 fails its canary."""
     version = config.versions["face_detector"]
     return {1: CentreDetector, 2: CornerDetector, 3: BrokenDetector}[version]()
+
+
+def absent(config):
+    """See AbsentDetector."""
+    return AbsentDetector()

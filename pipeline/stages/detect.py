@@ -128,13 +128,19 @@ class DetectGroup:
         judged = [guarded("detect", self._detect, envelope) for envelope in envelopes]
         if self._detector.check():
             return judged
-        return [self._alone(envelope) for envelope in envelopes]
+        suspects = [number for number, one in enumerate(judged) if one.ending is not None]
+        others = [number for number, one in enumerate(judged) if one.ending is None]
+        for number in (*others, *suspects):  # who may end a server comes last
+            judged[number] = self._alone(envelopes[number])
+        return judged
 
     def _alone(self, envelope: Envelope) -> Envelope:
-        for attempt in range(ATTEMPTS):
+        """One picture; what went wrong with it may stand in doubt, a judgement may not."""
+        if envelope.ending is not None:
+            return envelope
+        for _ in range(ATTEMPTS):
             judged = guarded("detect", self._detect, envelope)
-            sound = self._detector.check()
-            if sound or (attempt > 0 and judged.ending is not None):
+            if self._detector.check() or judged.ending is not None:
                 return judged
         raise _in_doubt()
 

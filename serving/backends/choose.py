@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from serving.backends.protocol import InferenceBackend
-from serving.backends.runtimes.choice import Runtime
+from serving.backends.runtimes.choice import Runtime, runtime_in_force
 from serving.backends.triton_settings import TritonSettings
 
 
@@ -34,3 +34,12 @@ def open_backend(
     from serving.backends.local import LocalBackend
 
     return LocalBackend(repository, threads=threads, runtime=runtime)
+
+
+def runs_on(triton: TritonSettings, runtime: Runtime) -> str:
+    """What models would run on, for the records: ``triton``, ``openvino bf16`` and so on.
+
+    Raises:
+        InvalidInput: the runtime is not installed.
+    """
+    return "triton" if triton.urls else runtime_in_force(runtime)

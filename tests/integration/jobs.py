@@ -62,6 +62,7 @@ def run_stubbed(
     models: dict[str, str] | None = None,
     engine_factory=None,
     available=None,
+    probe=None,
     models_of=None,
     versions=None,
     **flags,
@@ -79,6 +80,7 @@ def run_stubbed(
         detector=f"tests.stubs:{detector}",
         engine_factory=engine_factory,
         available=available,
+        probe=probe,
     )
     return runner.run(), recorder
 

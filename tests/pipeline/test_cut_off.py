@@ -14,11 +14,14 @@ from pipeline.ledger import Ledger
 from pipeline.policy import load_policy
 from pipeline.records import NamedBox, kept_boxes
 from pipeline.runner import Runner
+from pipeline.secret import VARIABLE
 from pipeline.stages.build import StageConfig, packaged_detector
 from pipeline.status import find_outcome
 from pipeline.storage import StorageSettings, open_store
+from serving.errors import ServerUnavailable
 from tests.integration.jobs import (
     OTHER_MODELS,
+    SECRET,
     CutAtOnce,
     cut_off,
     files,
@@ -61,6 +64,40 @@ def test_other_rules_show_nothing_that_the_killed_run_hid(source, output, lax):
     _, recorder = run_stubbed(source, output, policy=lax)
     assert recorder.rows == []
     assert files(output) == now
+
+
+def outage(source, output, **more):
+    """A run whose servers are gone from the start: every picture fails."""
+    with pytest.raises(ServerUnavailable):
+        run_stubbed(source, output, detector="absent", **more)
+
+
+def test_an_outage_after_the_kill_is_no_record_of_what_was_hidden(source, output, lax):
+    hidden = cut_off(source, output)
+    outage(source, output)
+    result, _ = run_stubbed(source, output, policy=lax)
+    assert {key: files(output)[key] for key in hidden} == hidden
+    assert boxes(result) == {key: CENTRE if key in hidden else [] for key in files(output)}
+
+
+def test_an_outage_after_the_kill_lets_no_other_models_in(source, output):
+    cut_off(source, output)
+    outage(source, output)
+    with pytest.raises(ConfigurationError, match="--model face_detector=1"):
+        run_stubbed(source, output, models=OTHER_MODELS)
+
+
+def test_another_runtime_is_refused_until_the_killed_run_is_finished(source, output, monkeypatch):
+    cut_off(source, output)
+    monkeypatch.setattr("pipeline.runner.runs_on", lambda triton, runtime: "another f32")
+    with pytest.raises(ConfigurationError, match="what it blurred in them is not known"):
+        run_stubbed(source, output)
+    monkeypatch.undo()
+    monkeypatch.setenv(VARIABLE, SECRET)
+    run_stubbed(source, output)
+    monkeypatch.setattr("pipeline.runner.runs_on", lambda triton, runtime: "another f32")
+    _, recorder = run_stubbed(source, output)
+    assert recorder.rows == [], "a runtime alone makes nothing due"
 
 
 def test_allow_unblur_lets_the_present_rules_decide(source, output, lax):
@@ -225,14 +262,23 @@ def test_only_rules_later_than_the_newest_outcome_are_suspected(source, output):
         at: [
             one.number
             for one in unrecorded(
-                revisions, row, {"identity": row_identity(revisions[at], row.key, row.etag)}
+                revisions,
+                row,
+                {
+                    "status": "published",
+                    "identity": row_identity(revisions[at], row.key, row.etag),
+                },
             )
         ]
         for at in range(4)
     }
     assert numbers == {0: [1, 2, 3], 1: [2, 3], 2: [1, 2, 3], 3: []}
     assert unrecorded(revisions, row, None) == revisions
-    assert unrecorded(revisions, row, {"identity": "of rules long gone"}) == revisions
+    gone = {"status": "published", "identity": "of rules long gone"}
+    assert unrecorded(revisions, row, gone) == revisions
+    last = row_identity(revisions[3], row.key, row.etag)
+    for status in ("failed", "quarantined"):
+        assert unrecorded(revisions, row, {"status": status, "identity": last}) == revisions
 
 
 def test_what_two_jobs_may_have_hidden_adds_up():

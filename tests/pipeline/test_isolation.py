@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.isolation import run_isolated
 from pipeline.result import Exit
-from tests.integration.jobs import files, run_stubbed
+from serving.errors import ServerUnavailable
+from tests.integration.jobs import files, pictures, run_stubbed
 
 pytestmark = pytest.mark.usefixtures("secret")
 PICTURES = 1
@@ -35,3 +36,15 @@ def test_a_picture_whose_process_dies_once_and_then_works_is_published(
     assert [row["status"] for row in recorder.rows] == ["published"]
     assert list(files(output)) == ["d0/0000.jpg"]
     assert result.exit_code is Exit.COMPLETE
+
+
+def test_models_that_fail_among_suspects_leave_none_without_an_outcome(source, output):
+    pictures(source / "more", 4, seed=3)
+    with pytest.raises(ServerUnavailable, match="nobody answers"):
+        run_stubbed(source, output, detector="unavailable", engine_factory=Isolated)
+    published = set(files(output))
+    assert len(published) == 1
+    result, recorder = run_stubbed(source, output)
+    assert result.exit_code is Exit.COMPLETE
+    assert len(recorder.rows) == 4, "what was published is known"
+    assert published.isdisjoint(row["key"] for row in recorder.rows)

@@ -215,9 +215,8 @@ def test_a_group_in_doubt_is_judged_again(source: ObjectStore) -> None:
 
 
 def test_a_picture_that_ends_every_server_is_quarantined_alone(source: ObjectStore) -> None:
-    rejected = [RejectedInput("servers end when asked")] * 3
-    answers = [rejected[0], GOOD, *rejected[1:], GOOD]
-    detector = Doubtful(*answers, sound=[True, False, False, False, True])
+    rejected = RejectedInput("servers end when asked")
+    detector = Doubtful(rejected, GOOD, GOOD, rejected, sound=[True, False, True, False])
     bad, good = DetectGroup(detector)(two(source))
     assert bad.ending is not None
     assert (bad.ending.status, bad.ending.reason) == ("quarantined", "detector_error")
