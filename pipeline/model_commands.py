@@ -112,6 +112,7 @@ def models_present(versions: dict[str, int]) -> dict[str, str]:
     """``version:fingerprint`` of each model, or ``version:missing``; the empty filter has no file.
 
     Raises:
+        ModelMissing: a model is there, but not its record.
         ModelCorrupt: a model's record cannot be read.
     """
     repository = registry.find_repository()
@@ -121,10 +122,11 @@ def models_present(versions: dict[str, int]) -> dict[str, str]:
             found[name] = "0"
             continue
         try:
-            record = registry.read_record(registry.model_path(repository, name, number).parent)
-            found[name] = f"{number}:{record.fingerprint}"
+            path = registry.model_path(repository, name, number)
         except ModelMissing:
             found[name] = f"{number}:missing"
+            continue
+        found[name] = f"{number}:{registry.read_record(path.parent).fingerprint}"
     return found
 
 
