@@ -56,6 +56,8 @@ class DetectorSet:
         timeout_s: limit for one inference.
         fingerprints: of the graphs that must have answered, by model; any graph if absent.
         detectors: which detectors look; all by default.
+        least_probability: 0..1, by label: what the canary's known objects must reach, because the
+            rules keep nothing below it; see ``run_canary``.
 
     Raises:
         InvalidInput: a detector has no version, or a floor lies below the graph's own.
@@ -71,8 +73,10 @@ class DetectorSet:
         timeout_s: float | None = None,
         fingerprints: Mapping[str, str] | None = None,
         detectors: Sequence[DetectorContract] = DETECTORS,
+        least_probability: Mapping[Label, float] | None = None,
     ) -> None:
         self._backend = backend
+        self._least_probability = dict(least_probability or {})
         self._timeout_s = timeout_s
         self._fingerprints = dict(fingerprints or {})
         self._filter = load_postprocessor(
@@ -140,7 +144,7 @@ class DetectorSet:
         sound = True
         for replica in self._backend.replicas():
             try:
-                run_canary(self._on(replica))
+                run_canary(self._on(replica), self._least_probability)
             except ServingError as error:
                 if not self._backend.exclude(replica, error):
                     raise

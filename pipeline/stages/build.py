@@ -92,7 +92,16 @@ def packaged_detector(config: StageConfig) -> Detector:
         config.triton, repository=config.model_repository, runtime=config.runtime
     )
     chosen = [one for one in DETECTORS if not config.only or one.name in config.only]
-    return DetectorSet(backend, versions, floor, fingerprints=config.fingerprints, detectors=chosen)
+    return DetectorSet(
+        backend,
+        versions,
+        floor,
+        fingerprints=config.fingerprints,
+        detectors=chosen,
+        least_probability={
+            label: max(p.for_label(label).min_probability for p in policies) for label in LABELS
+        },
+    )
 
 
 Chain = Callable[[Envelope], Envelope]

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
+from pipeline.images import ImageLimits
+from pipeline.policy import load_policy
+from pipeline.stages.build import StageConfig, packaged_detector
+from pipeline.storage import StorageSettings
 from serving.backends.protocol import InferenceBackend
 from serving.canary import run_canary
 from serving.detectors import DetectorSet
-from serving.errors import InsaneOutput
+from serving.errors import CanaryFailed, InsaneOutput
 from tests.serving.conftest import VERSIONS
 
 
@@ -151,3 +155,71 @@ def blind(outputs):
 def test_the_canary_catches_a_plausible_but_wrong_model(backend, spoil, model):
     with pytest.raises(InsaneOutput, match="canary"):
         run_canary(DetectorSet(Poisoned(backend, spoil, model), VERSIONS))
+
+
+def all_probabilities(value):
+    def spoil(outputs):
+        outputs["probability"][:] = value
+
+    return spoil
+
+
+def inverted_probability(outputs):
+    outputs["probability"] = 1 - outputs["probability"]
+
+
+FILTER = "postprocessor"
+DEAD = [*map(all_probabilities, (0, 1, np.nan, 0.5)), inverted_probability]
+
+
+@pytest.mark.parametrize("spoil", DEAD, ids=["zeros", "ones", "nan", "constant", "inverted"])
+def test_the_canary_catches_a_dead_filter(backend, spoil):
+    detectors = DetectorSet(Poisoned(backend, spoil, FILTER), VERSIONS)
+    for check in (lambda: run_canary(detectors), detectors.check):
+        with pytest.raises(CanaryFailed, match="canary, postprocessor") as caught:
+            check()
+        assert caught.value.model == FILTER
+
+
+def test_no_filter_passes_whatever_the_rules_demand(backend):
+    least = {"face": 1.0, "plate": 1.0}
+    assert DetectorSet(backend, {**VERSIONS, FILTER: 0}, least_probability=least).check()
+
+
+@pytest.mark.parametrize("label", ["face", "plate"])
+def test_the_canary_must_reach_what_the_rules_demand(backend, label):
+    assert DetectorSet(backend, VERSIONS, least_probability={label: 0.9}).check()
+    with pytest.raises(CanaryFailed, match=f"known {label} has probability"):
+        DetectorSet(backend, VERSIONS, least_probability={label: 0.99}).check()
+
+
+def test_the_strictest_rules_of_all_runs_are_demanded():
+    policy = load_policy("default")
+    strict, lax = (
+        policy.model_copy(
+            update={"face": policy.face.model_copy(update={"min_probability": least})}
+        )
+        for least in (0.99, 0.05)
+    )
+    for now, past in ((strict, {}), (lax, {"before": strict})):
+        detector = packaged_detector(config(now, past))
+        with pytest.raises(CanaryFailed, match=r"known face has probability .* 0\.99"):
+            detector.check()
+        detector.close()
+    detector = packaged_detector(config(lax, {}))
+    assert detector.check()
+    detector.close()
+
+
+def config(policy, past):
+    return StageConfig(
+        token="filter",
+        input_uri="",
+        output_uri="",
+        storage=StorageSettings(),
+        policy=policy,
+        limits=ImageLimits(),
+        epoch=1,
+        secret_id="",
+        past=past,
+    )
