@@ -17,6 +17,7 @@ from serving.geometry import Box, Candidate, Label
 from serving.looks import Look, View, plan_views, read_answer, tensors
 from serving.merging import merge
 from serving.postprocessor import load_postprocessor
+from serving.shapes import Shape, Verified
 
 DEFAULT_FLOOR = 0.1
 """Lowest score that becomes a candidate unless told; the policy's threshold decides later."""
@@ -77,6 +78,8 @@ class DetectorSet:
     ) -> None:
         self._backend = backend
         self._least_probability = dict(least_probability or {})
+        self._used: set[Shape] = set()  # at most all that tiles can have: 41 x 41
+        self._verified = Verified()
         self._timeout_s = timeout_s
         self._fingerprints = dict(fingerprints or {})
         self._filter = load_postprocessor(
@@ -130,6 +133,8 @@ class DetectorSet:
     def check(self) -> bool:
         """Judge the canary picture wherever pictures were judged since the last call.
 
+        Also at the tensor shapes that those pictures had: at each that has not been verified there
+        yet, and at one of the others in turn (``serving.shapes``, ``serving.shape_canary``).
         Where it fails nothing is asked any more, and whatever was judged since then is in doubt.
 
         Returns:
@@ -139,21 +144,42 @@ class DetectorSet:
             CanaryFailed: the canary fails, and there is nobody else to ask.
             ServingError: likewise, a model is missing or nobody answers.
         """
-        from serving.canary import run_canary
-
         sound = True
         for replica in self._backend.replicas():
             try:
-                run_canary(self._on(replica), self._least_probability)
+                self._check(replica)
             except ServingError as error:
+                self._verified.forget(replica.name)
                 if not self._backend.exclude(replica, error):
                     raise
                 sound = False
-        return self._backend.steady() and sound
+        if not self._backend.steady():
+            self._verified.forget()  # one that comes back may be another
+            sound = False
+        self._used.clear()
+        return sound
 
     def close(self) -> None:
         """Close the backend."""
         self._backend.close()
+
+    def _check(self, replica: InferenceBackend) -> None:
+        from serving.canary import run_canary
+        from serving.shape_canary import can_verify, run_shape_canaries
+
+        run_canary(self._on(replica), self._least_probability)
+        if not replica.name and replica is not self._backend:
+            self._verified.forget("")  # nobody knows whether it is the one of the last time
+        due = self._verified.due(replica.name, filter(can_verify, self._used))
+        run_shape_canaries(
+            replica,
+            due,
+            self.versions,
+            timeout_s=self._timeout_s,
+            fingerprints=self._fingerprints,
+            detectors=self._detectors,
+        )
+        self._verified.passed(replica.name, due)
 
     def _on(self, backend: InferenceBackend) -> DetectorSet:
         return DetectorSet(
@@ -168,18 +194,19 @@ class DetectorSet:
     def _looks(self, pixels: Pixels) -> dict[Label, list[Look]]:
         height, width = pixels.shape[:2]
         looks: dict[Label, list[Look]] = {contract.label: [] for contract in self._detectors}
-        asked: list[tuple[DetectorContract, View]] = []
+        asked: list[tuple[DetectorContract, View, Shape]] = []
 
         def requests() -> Iterator[Request]:
             for view, tensor in tensors(pixels, plan_views(width, height)):
                 for contract in self._detectors:
-                    asked.append((contract, view))
+                    asked.append((contract, view, (tensor.shape[1], tensor.shape[2])))
                     yield Request(contract.name, {"image": tensor}, self.versions[contract.name])
 
         # closing: after an insane answer, what is under way is let go before anything else is asked
         with closing(self._backend.infer_many(requests(), timeout_s=self._timeout_s)) as answers:
             for number, outputs in enumerate(answers):
-                contract, view = asked[number]
+                contract, view, shape = asked[number]
+                self._used.add(shape)
                 looks[contract.label].append(
                     read_answer(
                         outputs,

@@ -39,9 +39,13 @@ class InferenceBackend(Protocol):
 
     Attributes:
         runtime: what computes, for the records: ``openvino bf16``, ``triton``.
+        name: tells a replica from the others of its backend, the same at each call of
+            ``replicas``; one without a name is taken for another each time, unless it is the
+            backend itself.
     """
 
     runtime: str = ""
+    name: str = ""
 
     @abstractmethod
     def infer(

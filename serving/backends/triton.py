@@ -319,6 +319,7 @@ class _Replica(InferenceBackend):
     def __init__(self, backend: TritonBackend, endpoint: Endpoint) -> None:
         self._backend = backend
         self.endpoint = endpoint
+        self.name = endpoint.address.url
         self._only = Endpoints([endpoint], backend._is_ready)
 
     def infer(
