@@ -33,7 +33,8 @@ class Detector(Protocol):
 GROUP_ROWS = 32
 GROUP_BYTES = 64 << 20
 """A group ends with so many pictures or bytes of pixels (four pictures of 5 megapixels): each group
-costs one canary, a hundredth of the time that its pictures take."""
+costs one canary, a hundredth of the time that its pictures take, and one at the shape of a tensor,
+a few hundredths; the first group costs one at each of its shapes."""
 
 ATTEMPTS = 4
 """Often enough to lose all but one of as many servers, one after the other."""
