@@ -213,6 +213,25 @@ def test_the_canary_passes_again_and_again(backend, served_repository):
     assert detectors.check()
 
 
+def test_replicas_are_known_again_by_their_names(backend):
+    first = [replica.name for replica in backend.replicas()]
+    backend.infer(FACE, {"image": tensor(1)}, version=1)
+    again = backend.replicas()
+    assert first == [replica.name for replica in again]
+    assert all(replica.name or replica is backend for replica in again)
+
+
+def test_each_shape_of_a_picture_is_verified_once(backend):
+    detectors = DetectorSet(backend, VERSIONS)
+    for _ in range(2):
+        detectors.detect(np.zeros((400, 850, 3), np.uint8))
+        (replica,) = backend.replicas()
+        detectors.detect(np.zeros((400, 850, 3), np.uint8))
+        assert detectors.check()
+        due = detectors._verified.due(replica.name, [(416, 864), (256, 480)])
+        assert len(due) == 1
+
+
 def test_another_graph_than_the_named_fails_the_canary(backend):
     detectors = DetectorSet(backend, VERSIONS, fingerprints={FACE: "0" * 16})
     with pytest.raises(CanaryFailed, match="another graph answered"):

@@ -5,6 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.records import WorkItem
+from pipeline.stages.detect import DetectGroup
+from pipeline.stages.envelope import Envelope
 from serving.backends.protocol import InferenceBackend
 from serving.contracts import DETECTORS, POSTPROCESSOR
 from serving.detectors import DetectorSet
@@ -164,6 +167,19 @@ def test_a_model_that_fails_at_one_shape_is_caught_once_that_shape_was_used(back
         with pytest.raises(CanaryFailed, match="height 416 and width 864") as caught:
             detectors.check()
         assert caught.value.model == model
+
+
+def test_nothing_of_a_group_is_let_go_when_its_shape_cannot_be_relied_on(backend):
+    spoiling = Spoiling(backend, blind, {(416, 864)})
+    detect = DetectGroup(DetectorSet(spoiling, VERSIONS))
+    assert len(detect([envelope(400, 480)])) == 1
+    with pytest.raises(CanaryFailed, match="height 416 and width 864"):
+        detect([envelope(400, 480), envelope(400, 850)])
+
+
+def envelope(height, width):
+    item = WorkItem(key=f"{height}.jpg", etag="e", size=1, shard=0, row=0, identity="i")
+    return Envelope(item, pixels=grey(height, width))
 
 
 def test_no_answer_at_a_used_shape_fails(backend):
