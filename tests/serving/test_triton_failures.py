@@ -367,6 +367,29 @@ def test_a_run_can_start_while_one_of_two_servers_is_down(server):
         served_versions(TritonSettings((gone,)), FACE)
 
 
+def test_a_busy_server_is_waited_for_though_there_are_others(server, other, monkeypatch):
+    """Its queue is full for longer than a server that is gone would be waited for."""
+    monkeypatch.setattr(client, "REPLICA_OUTAGE_S", 0.05)
+    refused = []
+    send = client.TritonBackend.send
+
+    def busy_at_first(backend, endpoint, asked, timeout_s, callback):
+        if len(refused) >= 5:
+            return send(backend, endpoint, asked, timeout_s, callback)
+        refused.append(endpoint)
+        text = "Exceeds maximum queue size"
+        callback(None, InferenceServerException(text, status="StatusCode.UNAVAILABLE"))
+        return None, lambda: None
+
+    monkeypatch.setattr(client.TritonBackend, "send", busy_at_first)
+    settings = TritonSettings((server.url, other.url))
+    assert set(served_fingerprints(settings, {FACE: 1, PLATE: 1})) == {FACE, PLATE}
+    assert len({endpoint.address.url for endpoint in refused}) == 1
+    refused.clear()
+    with asking(server, other) as backend:
+        assert DetectorSet(backend, VERSIONS).check()
+
+
 def test_a_server_that_goes_while_it_is_asked_for_fingerprints_is_left_out(
     server, other, monkeypatch, caplog
 ):
