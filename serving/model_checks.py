@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -10,7 +11,7 @@ from serving.backends.local import LocalBackend
 from serving.canary import CanaryResult, run_canary
 from serving.contracts import CONTRACTS
 from serving.detectors import DetectorSet
-from serving.errors import ModelCorrupt
+from serving.errors import ModelCorrupt, ModelMissing, ServingError
 from serving.graphs import breaches, fingerprint_of
 from serving.pypi import sha256_file
 from serving.registry import (
@@ -22,23 +23,39 @@ from serving.registry import (
 )
 
 
-def check_models(location: str | Path | None = None) -> tuple[ModelRecord, ...]:
-    """Check every version of every detector that is present, and run the canary on the newest.
+def check_models(location: str | Path | None = None) -> Iterator[ModelRecord]:
+    """Check every version of every model that is present, and run the canary on the newest.
+
+    Nothing is checked before it is iterated over.
+
+    Yields:
+        The records of those that are sound; what is wrong with the others is raised afterwards.
 
     Raises:
-        ModelMissing: a detector is absent, or a model has no record.
+        ModelMissing: a model is absent, or has no record.
         ModelCorrupt: a file differs from its record, or its graph breaks the contract.
         InferenceError: a model cannot be run.
         InsaneOutput: the canary's face or plate is not found.
     """
     repository = find_repository(location)
-    records = tuple(
-        check_version(repository, model, version)
-        for model in CONTRACTS
-        for version in present_versions(repository, model) or (1,)
-    )
-    check_canary(repository, {record.model: record.version for record in records})
-    return records
+    records: list[ModelRecord] = []
+    wrong: list[ServingError] = []
+    for model in CONTRACTS:
+        for version in present_versions(repository, model) or (1,):
+            try:
+                records.append(check_version(repository, model, version))
+            except (ModelMissing, ModelCorrupt) as error:
+                wrong.append(error)
+    newest = {record.model: record.version for record in records}
+    if newest.keys() == CONTRACTS.keys():
+        check_canary(repository, newest)
+        yield from records
+    if len(wrong) > 1:
+        first = wrong[0]
+        more = " ".join(str(error) for error in wrong[1:])
+        raise type(first)(first.what, where=first.where, fix=f"{first.fix}. Also: {more}")
+    if wrong:
+        raise wrong[0]
 
 
 def check_version(repository: Path, model: str, version: int) -> ModelRecord:

@@ -273,7 +273,11 @@ def read_record(folder: Path) -> ModelRecord:
     """
     path = folder / RECORD_FILE
     if not path.is_file():
-        raise ModelMissing("the model has no record", where=str(path), fix=_FETCH)
+        own = f"python -m serving.record {folder.parent.name} {folder.name}"
+        fetched = (folder.parent.name, folder.name) in {(s.name, str(s.version)) for s in ALL}
+        raise ModelMissing(
+            "the model has no record", where=str(path), fix=_FETCH if fetched else f"Run `{own}`"
+        )
     try:
         return ModelRecord(**json.loads(path.read_text("utf-8")))
     except (ValueError, TypeError) as error:

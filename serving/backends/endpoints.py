@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import tritonclient.grpc as grpcclient
 
+from serving.backends.protocol import Request
 from serving.backends.shared_memory import SharedInputs
 from serving.backends.triton_settings import Address
 from serving.backends.troubles import Trouble
@@ -48,6 +49,8 @@ class Endpoint:
         lost: whether it was gone after it had answered, since then.
         excluded: why nobody relies on it; empty if they do.
         trouble: why it did not answer last; None if it did.
+        ended: what it was asked when the process of a model turned out to have ended; that model
+            must answer before anything else is asked. None while there was no such thing.
     """
 
     address: Address
@@ -64,6 +67,7 @@ class Endpoint:
     lost: bool = False
     excluded: str = ""
     trouble: Trouble | None = None
+    ended: Request | None = None
 
     def stop_sharing(self) -> None:
         """Let the memory go: a server that was started again does not know it."""
@@ -168,6 +172,16 @@ class Endpoints:
             self.rest(endpoint)
         else:
             endpoint.failures += 1
+
+    def process_ended(self, endpoint: Endpoint, request: Request) -> None:
+        """Count that there was no answer: the server is there, the process of a model is not.
+
+        Other models may be at work there, so memory stays shared.
+        """
+        endpoint.in_flight -= 1
+        endpoint.lost |= endpoint.answers > 0
+        endpoint.ended = request
+        self.rest(endpoint)
 
     def rest(self, endpoint: Endpoint, at_least_s: float = 0.0) -> None:
         """Leave a server alone for a while; then it must prove that it is ready."""

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-import numpy as np
-
 from serving.backends.protocol import InferenceBackend
-from serving.backends.triton import TritonBackend
+from serving.backends.triton import TritonBackend, least_inputs
 from serving.backends.triton_settings import TritonSettings
 from serving.canary import run_canary
-from serving.contracts import CONTRACTS, DETECTORS, FINGERPRINT, MULTIPLE, ModelContract
+from serving.contracts import CONTRACTS, DETECTORS, FINGERPRINT, ModelContract
 from serving.detectors import DetectorSet
-from serving.errors import CanaryFailed, ModelCorrupt, ModelMissing
+from serving.errors import CanaryFailed, ModelCorrupt, ModelMissing, ServerUnavailable
 from serving.sanity import check_tensors
+
+log = logging.getLogger(__name__)
 
 
 def served_fingerprints(settings: TritonSettings, versions: Mapping[str, int]) -> dict[str, str]:
     """Fingerprint (16 hex digits) of each model's version, the same on every server.
+
+    A server that is gone is left out if others are there: whoever asks it when it comes back
+    compares fingerprints again.
 
     Args:
         settings: the servers.
@@ -27,35 +31,53 @@ def served_fingerprints(settings: TritonSettings, versions: Mapping[str, int]) -
     Raises:
         ModelMissing: a server does not serve a version.
         ModelCorrupt: servers serve different graphs under one number.
-        ServingError: a server does not answer, or not as the contract says.
+        ServingError: no server answers, or one not as the contract says.
     """
     backend = TritonBackend(settings)
     try:
         found: dict[str, str] = {}
+        gone: ServerUnavailable | None = None
         for replica in backend.replicas():
-            for model, version in versions.items():
-                fingerprint = _ask(replica, CONTRACTS[model], version)
+            try:
+                told = {m: _ask(replica, CONTRACTS[m], v) for m, v in versions.items()}
+            except ServerUnavailable as error:
+                backend.exclude(replica, error)  # says so in the log
+                gone = error
+                continue
+            for model, fingerprint in told.items():
+                version = versions[model]
                 if found.setdefault(model, fingerprint) != fingerprint:
                     raise ModelCorrupt(
                         f"one server serves graph {found[model]}, another {fingerprint}",
                         where=f"{model} {version} at {', '.join(settings.urls)}",
                         fix="Give all servers the same model repository",
                     )
+        if gone is not None and not found:
+            raise gone
         return found
     finally:
         backend.close()
 
 
 def served_versions(settings: TritonSettings, model: str) -> tuple[int, ...]:
-    """Versions of ``model`` that every server has ready, rising.
+    """Versions of ``model`` that every server has ready that is there, rising.
 
     Raises:
-        ServingError: a server does not answer.
+        ServerUnavailable: none is.
     """
     backend = TritonBackend(settings)
+    sets: list[set[int]] = []
+    gone: ServerUnavailable | None = None
     try:
-        sets = [backend.ready_versions(one, model) for one in backend.endpoints.usable()]
-        return tuple(sorted(set.intersection(*sets))) if sets else ()
+        for one in backend.endpoints:
+            try:
+                sets.append(backend.ready_versions(one, model))
+            except ServerUnavailable as error:
+                log.warning("%s", error)
+                gone = error
+        if gone is not None and not sets:
+            raise gone
+        return tuple(sorted(set.intersection(*sets)))
     finally:
         backend.close()
 
@@ -98,15 +120,6 @@ def _check_one(backend: TritonBackend, url: str) -> Iterator[str]:
 
 
 def _ask(replica: InferenceBackend, contract: ModelContract, version: int) -> str:
-    inputs = {
-        spec.name: np.zeros([_size(dim) for dim in spec.shape], spec.dtype)
-        for spec in contract.inputs
-    }
-    outputs = replica.infer(contract.name, inputs, version=version)
+    outputs = replica.infer(contract.name, least_inputs(contract), version=version)
     check_tensors(contract, outputs, batch=1)
     return bytes(outputs[FINGERPRINT.name][0].tobytes()).hex()
-
-
-def _size(dim: int | str) -> int:
-    """The smallest that a contract allows."""
-    return dim if isinstance(dim, int) else 1 if dim == "N" else MULTIPLE

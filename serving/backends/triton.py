@@ -21,9 +21,9 @@ from serving.backends.endpoints import Endpoint, Endpoints
 from serving.backends.protocol import InferenceBackend, Outputs, Request, Tensors
 from serving.backends.shared_memory import SharedInputs, is_leftover
 from serving.backends.triton_settings import Address, TritonSettings, token
-from serving.backends.troubles import Trouble, trouble
+from serving.backends.troubles import Trouble, process_ended, trouble
 from serving.backends.window import Transport, Window, status_of
-from serving.contracts import CONTRACTS
+from serving.contracts import CONTRACTS, MULTIPLE, ModelContract
 from serving.errors import InferenceError, ModelMissing, ServerUnavailable, ServingError
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,11 @@ PROBE_S = 1.0
 """How long a server may take to say that it lives."""
 
 REPLICA_OUTAGE_S = 2.0
-"""How long one server is waited for while there are others that can do its work."""
+"""How long a server that is gone is waited for while there are others that can do its work."""
+
+PROCESS_PROBE_S = 3.0
+"""How long a model may take for the least there is to ask, once its process has ended: Triton takes
+a second to say that it has not come back."""
 
 _CHANNEL = (
     # Options of our own replace the client's, message limits included.
@@ -87,7 +91,7 @@ class TritonBackend(InferenceBackend, Transport):
         self, requests: Iterable[Request], *, timeout_s: float | None = None
     ) -> Generator[Outputs, None, None]:
         """See ``InferenceBackend.infer_many``; ``settings.in_flight`` requests exist at a time."""
-        return self._ask(requests, timeout_s, self.endpoints, self.settings.outage_s)
+        return self._ask(requests, timeout_s, self.endpoints)
 
     def replicas(self) -> Sequence[InferenceBackend]:
         """The servers that judged since this was last asked; at first all that are there.
@@ -117,6 +121,7 @@ class TritonBackend(InferenceBackend, Transport):
         log.warning("%s is not asked for now: %s", replica.endpoint.address.url, error)
         if isinstance(error, ServerUnavailable):
             self.endpoints.rest(replica.endpoint)
+            replica.endpoint.in_question = False
             return len(self.endpoints.usable()) > 1
         return self.endpoints.exclude(replica.endpoint, str(error))
 
@@ -194,7 +199,7 @@ class TritonBackend(InferenceBackend, Transport):
         requests: Iterable[Request],
         timeout_s: float | None,
         endpoints: Endpoints,
-        outage_s: float,
+        gone_s: float | None = None,
     ) -> Generator[Outputs, None, None]:
         if self._closed:
             raise InferenceError("the backend is closed", where="triton")
@@ -205,7 +210,8 @@ class TritonBackend(InferenceBackend, Transport):
             (_checked(request) for request in requests),
             in_flight=settings.in_flight,
             timeout_s=timeout_s or settings.timeout_s,
-            outage_s=outage_s,
+            outage_s=settings.outage_s,
+            gone_s=gone_s,
         )
         return window.answers()
 
@@ -227,17 +233,43 @@ class TritonBackend(InferenceBackend, Transport):
     def _is_ready(self, endpoint: Endpoint) -> bool:
         """Whether a server lives; it says that it is ready only when each of its models is.
 
-        Whether it serves ours, it tells when it is asked.
+        Whether it serves ours, it tells when it is asked; only a model whose process had ended has
+        to answer here.
         """
         before = endpoint.trouble
         try:
             live = endpoint.client.is_server_live(headers=self._headers, client_timeout=PROBE_S)
             endpoint.trouble = None if live else Trouble("it says that it is not live")
+            if live and endpoint.ended is not None:
+                endpoint.trouble = self._still_ended(endpoint, endpoint.ended)
         except InferenceServerException as error:
             endpoint.trouble = trouble(status_of(error), error.message() or "")
         if endpoint.trouble is not None and before is None:
             log.warning("%s does not answer: %s", endpoint.address.url, endpoint.trouble.text)
         return endpoint.trouble is None
+
+    def _still_ended(self, endpoint: Endpoint, asked: Request) -> Trouble | None:
+        """Why a model whose process had ended cannot be asked yet; None if it can."""
+        try:
+            least = Request(asked.model, least_inputs(CONTRACTS[asked.model]), asked.version)
+            tensors = []
+            for name, array in least.inputs.items():
+                kind = np_to_triton_dtype(array.dtype)
+                tensors.append(grpcclient.InferInput(name, list(array.shape), kind))
+                tensors[-1].set_data_from_numpy(array)
+            endpoint.client.infer(
+                asked.model,
+                tensors,
+                model_version="" if asked.version is None else str(asked.version),
+                client_timeout=PROCESS_PROBE_S,
+                headers=self._headers,
+            )
+        except InferenceServerException as error:
+            status, text = status_of(error), error.message() or ""
+            if process_ended(status, text) or status == "DEADLINE_EXCEEDED":
+                return trouble(status, text)
+        endpoint.ended = None  # whatever else is wrong, the next request tells
+        return None
 
     def _wait_for_one(self) -> None:
         """Return when at least one server is ready; those that are not rest."""
@@ -341,10 +373,20 @@ class _Replica(InferenceBackend):
         """See ``InferenceBackend.infer_many``."""
         backend = self._backend
         others = len(backend.endpoints.usable()) > 1
-        outage_s = min(REPLICA_OUTAGE_S, backend.settings.outage_s)
-        if not others:
-            outage_s = backend.settings.outage_s
-        return backend._ask(requests, timeout_s, self._only, outage_s)
+        gone_s = REPLICA_OUTAGE_S if others else None
+        return backend._ask(requests, timeout_s, self._only, gone_s)
+
+
+def least_inputs(contract: ModelContract) -> dict[str, NDArray[Any]]:
+    """Zeros of the smallest shape that a contract allows."""
+    sizes = {"N": 1}
+    return {
+        spec.name: np.zeros(
+            [dim if isinstance(dim, int) else sizes.get(dim, MULTIPLE) for dim in spec.shape],
+            spec.dtype,
+        )
+        for spec in contract.inputs
+    }
 
 
 def _checked(request: Request) -> Request:

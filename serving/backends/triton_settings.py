@@ -13,6 +13,7 @@ from serving.tiling import TILE
 
 TOKEN_SETTING = "STREETBLUR_TRITON_TOKEN"  # noqa: S105 - the name of a variable
 TOKEN_FILE_SETTING = "STREETBLUR_TRITON_TOKEN_FILE"  # noqa: S105
+_BOUNDS = {"in_flight": (1, 256), "slot_bytes": (1_000_000, 1_000_000_000)}
 _URL = re.compile(r"(grpcs?)://(\[[0-9A-Fa-f:.]+\]|[^/:@\s]+):(\d{1,5})/?")
 
 
@@ -61,12 +62,12 @@ class TritonSettings:
     Attributes:
         urls: ``grpc://host:port`` or ``grpcs://host:port``; several servers share the work.
         timeout_s: how long one request may take.
-        in_flight: requests that one worker has under way at a time.
+        in_flight: requests that one worker has under way at a time, 1..256.
         outage_s: how long a request is tried while no server answers.
         shared_memory: hand pictures to servers on this machine by shared memory, where they can
             take them so.
         slot_bytes: shared memory for each request in flight; a larger request is sent. By default
-            the largest picture tensor there is.
+            the largest picture tensor there is; 1 MB..1 GB.
         insecure: send pictures to servers elsewhere without TLS.
         ca_file: certificates to trust instead of the system's.
         cert_file, key_file: certificate and key of this client, where servers ask for them.
@@ -110,9 +111,16 @@ class TritonSettings:
             )
         if (self.cert_file is None) != (self.key_file is None):
             raise InvalidInput("cert_file and key_file belong together", where="triton")
-        for name in ("timeout_s", "in_flight", "outage_s"):
+        for name in ("timeout_s", "outage_s"):
             if not 0 < getattr(self, name) < 86_400:
                 raise InvalidInput(f"{name} is {getattr(self, name)}", where="triton")
+        for name, (least, most) in _BOUNDS.items():
+            if not least <= getattr(self, name) <= most:
+                raise InvalidInput(
+                    f"{name} is {getattr(self, name)}, not within {least}..{most}",
+                    where="triton",
+                    fix="Each worker reserves in_flight * slot_bytes of shared memory",
+                )
         return found
 
     def pem(self, name: str) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 _CERTIFICATE = (
@@ -19,6 +20,7 @@ _CLOSES = (
     "gRPC port (8001)"
 )
 _START = "Start it, or correct --triton"
+_AGAIN = "Start the server again: it does not do so by itself"
 _BUSY = "It has too much to do: start more servers, or use fewer workers"
 _SLOW = "It takes too long: look at its load, or allow it more time (triton.timeout_s)"
 
@@ -35,6 +37,10 @@ _LASTING_STATUS = {
     "PERMISSION_DENIED": _TOKEN,
     "UNIMPLEMENTED": _NO_TRITON,
 }
+_ENDED = re.compile(
+    r"(Failed to process the request\(s\)[^,]*, message: )?Stub process '[^']+' is not healthy"
+)
+"""Whole, from the start: what a model itself says comes in other words."""
 _NEVER_ARRIVED = ("failed to connect", "errors resolving", "DNS resolution failed")
 
 
@@ -63,6 +69,8 @@ def trouble(status: str, text: str) -> Trouble:
     text = text.strip() or status
     if fix := _LASTING_STATUS.get(status):
         return Trouble(f"{status}: {text}", fix, lasting=True)
+    if process_ended(status, text):
+        return Trouble(text, _AGAIN)
     if status == "UNAVAILABLE":
         for part, fix in _LASTING:
             if part in text:
@@ -77,3 +85,11 @@ def trouble(status: str, text: str) -> Trouble:
 def never_arrived(text: str) -> bool:
     """Whether a request was not even sent: there was no connection."""
     return any(part in text for part in _NEVER_ARRIVED)
+
+
+def process_ended(status: str, text: str) -> bool:
+    """Whether the process in which a server ran a model has ended.
+
+    Triton's Python backend says so for ever; the server lives, and says that it is ready.
+    """
+    return status == "INTERNAL" and _ENDED.match(text.strip()) is not None

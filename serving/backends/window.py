@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from serving.backends.endpoints import Endpoint, Endpoints
 from serving.backends.protocol import Outputs, Request
-from serving.backends.troubles import Trouble, never_arrived, trouble
+from serving.backends.troubles import Trouble, never_arrived, process_ended, trouble
 from serving.errors import (
     InferenceError,
     ModelMissing,
@@ -79,6 +79,7 @@ class Flight:
         alone: whether nothing else may be under way with it.
         tries, deaths, timeouts, lone_tries, lost_regions: what has happened to it.
         failing_since: since when nobody has been there to judge it; None before it failed.
+        gone_since: since when not even a busy server has been there.
         last: who failed it last.
         call, endpoint, release: of the try that is under way; ``release`` when it is over.
     """
@@ -92,6 +93,7 @@ class Flight:
     lone_tries: int = 0
     lost_regions: int = 0
     failing_since: float | None = None
+    gone_since: float | None = None
     last: Endpoint | None = None
     call: Any = None
     endpoint: Endpoint | None = None
@@ -114,6 +116,7 @@ class Window:
         in_flight: requests that exist at a time.
         timeout_s: how long a server may take for one.
         outage_s: how long one is tried while nobody answers.
+        gone_s: how long while nobody is there, not even somebody busy; ``outage_s`` by default.
     """
 
     transport: Transport
@@ -122,6 +125,7 @@ class Window:
     in_flight: int
     timeout_s: float
     outage_s: float
+    gone_s: float | None = None
     _flying: set[Flight] = field(default_factory=set, init=False)
     _waiting: list[tuple[float, int, Flight]] = field(default_factory=list, init=False)
     _ready: dict[int, Outputs] = field(default_factory=dict, init=False)
@@ -255,7 +259,7 @@ class Window:
         elif status == "UNAVAILABLE" and any(part in text.lower() for part in _BUSY):
             self.endpoints.failed(endpoint, gone=False)
             endpoint.failures = 0  # it is busy, not broken
-            self._try_later(flight, text)
+            self._try_later(flight, text, busy=True)
         elif status == "UNAVAILABLE":
             self.endpoints.failed(endpoint, gone=True)
             flight.deaths += not never_arrived(text)
@@ -269,6 +273,9 @@ class Window:
                 what = f"no answer within {self.timeout_s:g} s, {MOST_TIMEOUTS} times"
                 raise self._about(flight, InferenceError, what)
             self._try_later(flight, text, outage=False)
+        elif process_ended(status, text):
+            self.endpoints.process_ended(endpoint, flight.request)
+            self._try_later(flight, text)
         elif status == "INVALID_ARGUMENT":
             self.endpoints.failed(endpoint, gone=False)
             endpoint.failures = 0  # it lives, and has looked at the request
@@ -323,6 +330,7 @@ class Window:
         *,
         limit: float | None = None,
         missing: bool = False,
+        busy: bool = False,
         outage: bool = True,
     ) -> None:
         """Have ``flight`` sent again after a pause.
@@ -333,6 +341,7 @@ class Window:
             at_least_s: of the pause.
             limit: try no longer than that, nor than an outage.
             missing: whether the model is.
+            busy: whether somebody is there, with too much to do.
             outage: whether this may be one. It is none where somebody is there and fails over this
                 request: that is tried a limited number of times, however long each takes.
 
@@ -343,25 +352,40 @@ class Window:
         now = self.endpoints.clock()
         if flight.failing_since is None or not outage:
             flight.failing_since = now
-        tried = now - flight.failing_since
-        if tried > min(self.outage_s, limit or self.outage_s):
-            request = flight.request
-            urls = ", ".join(one.address.url for one in self.endpoints)
-            if missing:
-                raise ModelMissing(
-                    f"the server does not serve it ({text})",
-                    where=f"{request.model} {request.version or ''} at {urls}",
-                    fix="Load it there, or name another version in the policy (models:)",
-                )
-            reason = self.endpoints.troubles() or Trouble(text)
-            raise ServerUnavailable(
-                f"nobody answered {request.model} for {tried:.0f} s ({reason.text})",
-                where=urls,
-                fix=f"{reason.fix}; then run the same command again to go on",
-            )
+        if flight.gone_since is None or busy or not outage:
+            flight.gone_since = now
+        if all(one.ended for one in self.endpoints):
+            limit = MODEL_WAIT_S
+        tried, gone = now - flight.failing_since, now - flight.gone_since
+        longest = min(self.outage_s, limit or self.outage_s)
+        if tried > longest or (self.gone_s is not None and gone > self.gone_s):
+            raise self._given_up(flight, text, tried, missing=missing)
         pause = min(FIRST_PAUSE_S * 2 ** min(flight.tries, 8), LONGEST_PAUSE_S)
         pause = max(pause * random.uniform(0.5, 1.0), at_least_s)  # noqa: S311
         heapq.heappush(self._waiting, (now + pause, flight.number, flight))
+
+    def _given_up(
+        self, flight: Flight, text: str, tried: float, *, missing: bool
+    ) -> ModelMissing | ServerUnavailable:
+        """What ``_try_later`` raises, after ``tried`` seconds."""
+        request = flight.request
+        urls = ", ".join(one.address.url for one in self.endpoints)
+        if missing:
+            return ModelMissing(
+                f"the server does not serve it ({text})",
+                where=f"{request.model} {request.version or ''} at {urls}",
+                fix="Load it there, or name another version in the policy (models:)",
+            )
+        reason = self.endpoints.troubles() or Trouble(text)
+        ended = [one.ended.model for one in self.endpoints if one.ended]
+        if len(ended) == len(list(self.endpoints)):
+            models = ", ".join(dict.fromkeys(ended))
+            what = f"the model's process has ended there: {models} ({reason.text})"
+        else:
+            what = f"nobody answered {request.model} for {tried:.0f} s ({reason.text})"
+        return ServerUnavailable(
+            what, where=urls, fix=f"{reason.fix}; then run the same command again to go on"
+        )
 
     def _let_go(self) -> None:
         """Give up what is under way; its answers go nowhere."""

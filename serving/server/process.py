@@ -36,6 +36,10 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 """Has the kernel stop the server when this process is killed and cannot, then becomes the server.
 In a process of its own: no code may run in a fork of one in which gRPC has threads."""
+_STACK = re.compile(r"\s*\d+# |Signal \(\d+\) received|[+|]|\s*$")
+"""Lines of the log that tell nobody why a server ended: stack frames, and tables."""
+_WRONG = re.compile(r"[EF]\d{4} |error:")
+"""How lines begin that Triton writes about errors."""
 _TELLING = ("Misconfigured", "already in use", "failed to load", "error:")
 """What the lines that tell hold; the first that is found."""
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -74,6 +78,7 @@ class TritonServer:
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
+        self._model_processes: list[tuple[psutil.Process, str]] = []
         self._prefix = f"streetblur_triton_{this_owner()}_{secrets.token_hex(4)}_"
         self.ports = ports or {}
 
@@ -110,6 +115,7 @@ class TritonServer:
             self.ports = self.ports or free_ports(*PORTS)
             self._launch(backends)
             if self._wait():
+                self._model_processes = self._find_model_processes()
                 return
             taken = "already in use" in self._said()
             self.stop()
@@ -126,9 +132,31 @@ class TritonServer:
         """Whether its process lives."""
         return self._process is not None and self._process.poll() is None
 
+    def ended_models(self) -> tuple[str, ...]:
+        """Models of which a process has ended since the start, as ``name version``, sorted.
+
+        The server does not start it again, and says that it is ready.
+        """
+        ended = {model for process, model in self._model_processes if not _lives(process)}
+        return tuple(sorted(ended))
+
+    def why_it_ended(self) -> str:
+        """What is known of a server that ended by itself: how, and what its log says of errors."""
+        code = None if self._process is None else self._process.poll()
+        how = "it ended"
+        if code is not None and code < 0:
+            with suppress(ValueError):
+                how = f"it crashed or was killed ({signal.Signals(-code).name})"
+        elif code:
+            how = f"it ended with status {code}"
+        lines = [line for line in self._log_lines() if not _STACK.match(line)]
+        telling = [line for line in lines if _WRONG.match(line)]
+        return f"{how}: {' | '.join(telling[-3:])[-1500:]}" if telling else how
+
     def stop(self) -> None:
         """Stop the server and its stubs, and remove their shared memory; may be called again."""
         process, self._process = self._process, None
+        self._model_processes = []
         if process is None:
             return
         with suppress(ProcessLookupError):
@@ -214,16 +242,38 @@ class TritonServer:
             return False
         return open_ports >= set(self.ports.values())
 
+    def _find_model_processes(self) -> list[tuple[psutil.Process, str]]:
+        """The processes in which the server runs models, and which."""
+        found = []
+        with suppress(psutil.Error):
+            for child in psutil.Process(self.pid).children(recursive=True):
+                with suppress(psutil.Error):
+                    paths = [Path(word) for word in child.cmdline()[1:]]
+                    own = [path for path in paths if path.is_relative_to(self.repository)]
+                    found += [(child, " ".join(path.parts[-3:-1])) for path in own[:1]]
+        return found
+
     def _said(self) -> str:
         """The lines of the log that tell what is wrong, since it was started last."""
-        if not self.log.exists():
-            return ""
-        text = self.log.read_bytes()[self._log_start :].decode(errors="replace")
-        lines = text.strip().splitlines()
+        lines = self._log_lines()
         for word in _TELLING:
             if telling := [line for line in lines if word in line]:
                 return " | ".join(telling[-3:])[-1500:]
         return " | ".join(lines[-3:])[-1500:]
+
+    def _log_lines(self) -> list[str]:
+        """What it wrote since it was started last."""
+        if not self.log.exists():
+            return []
+        text = self.log.read_bytes()[self._log_start :].decode(errors="replace")
+        return text.strip().splitlines()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def free_ports(*names: str) -> dict[str, int]:

@@ -67,10 +67,12 @@ def serving(
     _remove_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{this_owner()}-"))
     chosen = {**free_ports(*PORTS), **(ports or {})} if ports else None
-    server = TritonServer(environment.find_environment(), repository, folder, ports=chosen)
+    options = _load(repository, log)
+    installed = environment.find_environment()
+    server = TritonServer(installed, repository, folder, ports=chosen, options=options)
     try:
         log(f"starting Triton {environment.TRITON} over {repository}")
-        server.start()
+        _start(server)
         for text in check_served(TritonSettings((server.url,))):
             log(f"{text} ok")
         yield server
@@ -83,13 +85,51 @@ def wait_for_end(server: TritonServer) -> None:
     """Return never but by an exception.
 
     Raises:
-        ServerFailed: the server ended by itself.
+        ServerFailed: the server ended by itself, or the process of a model did: the server goes on
+            without it, and would refuse every request for that model.
         KeyboardInterrupt: asked to stop.
     """
     while server.is_running():
-        time.sleep(_LOOK_S)
-    text = server.log.read_text(errors="replace").strip().splitlines()
-    raise ServerFailed(f"the server ended: {' | '.join(text[-3:])}", where=server.url)
+        ended = server.ended_models()
+        time.sleep(_LOOK_S)  # when the server ends, the processes of its models do so first
+        if ended and server.is_running():
+            raise ServerFailed(
+                f"the process of a model has ended: {', '.join(ended)}",
+                where=server.url,
+                fix="Start the server again; if that happens again, look for want of memory",
+            )
+    raise ServerFailed(
+        f"the server ended by itself; {server.why_it_ended()}",
+        where=server.url,
+        fix="Start it again",
+    )
+
+
+def _load(repository: Path, log: Callable[[str], None]) -> tuple[str, ...]:
+    """Options that have a server load each folder with a configuration: others would stop it."""
+    folders = sorted(path for path in repository.iterdir() if path.is_dir())
+    models = [path.name for path in folders if _is_model(path)]
+    if others := [path.name for path in folders if path.name not in models]:
+        log(f"not served, for want of a config.pbtxt: {', '.join(others)}")
+    return ("--model-control-mode=explicit", *(f"--load-model={name}" for name in models))
+
+
+def _is_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.pbtxt", "configs/cpu.pbtxt"))
+
+
+def _start(server: TritonServer) -> None:
+    """Start it; an error does not name its log, which is removed with its folder.
+
+    Raises:
+        ServerFailed: see ``TritonServer.start``.
+    """
+    try:
+        server.start()
+    except ServerFailed as error:
+        raise ServerFailed(
+            error.what, where=error.where, fix="`streetblur models check` looks at the models"
+        ) from None
 
 
 def _remove_leftovers() -> None:

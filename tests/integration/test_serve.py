@@ -220,6 +220,7 @@ def test_a_configuration_that_does_not_fit_is_told(installed, repository, tmp_pa
     done = streetblur("serve", STREETBLUR_MODEL_REPOSITORY=str(own), TMPDIR=str(folder(tmp_path)))
     assert (done.returncode, done.stdout) == (1, "")
     assert told in done.stderr
+    assert ".log" not in done.stderr, "that is removed"
     assert list(folder(tmp_path).iterdir()) == []
 
 
@@ -272,20 +273,39 @@ def test_a_proxy_in_the_environment_does_no_harm(installed, repository, tmp_path
         assert running.url.startswith("grpc://"), running.said
 
 
-@NIGHTLY
-def test_a_server_that_ends_by_itself_is_told(installed, repository, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGSEGV, pytest.param(signal.SIGKILL, marks=NIGHTLY)])
+def test_a_server_that_ends_by_itself_is_told(installed, repository, tmp_path, number):
     own = {"STREETBLUR_MODEL_REPOSITORY": str(repository)}
     with serve(tmp_path / "tmp", **own) as running:
         assert running.url.startswith("grpc://"), running.said
         children = running.children
         server = next(child for child in children if child.ppid() == running.process.pid)
-        server.kill()
+        server.send_signal(number)
         running.process.wait(60)
     assert running.process.returncode == 1
     assert psutil.wait_procs(children, timeout=60)[1] == []
-    assert "the server ended" in (tmp_path / "tmp.stderr").read_text()
+    last = (tmp_path / "tmp.stderr").read_text().splitlines()[-1]
+    assert f"the server ended by itself; it crashed or was killed ({number.name})" in last
+    assert "0x0000" not in last
     assert list(running.folder.iterdir()) == []
     assert left_in_shared_memory(running.process.pid) == []
+
+
+def test_an_ended_process_of_a_model_ends_it_and_is_told(installed, repository, tmp_path):
+    """Beside a folder that is no model, which does no harm."""
+    own = triton.copy_repository(repository, tmp_path / "models")
+    (own / "junk").mkdir()
+    with serve(tmp_path / "tmp", STREETBLUR_MODEL_REPOSITORY=str(own)) as running:
+        assert running.url.startswith("grpc://"), running.said
+        assert "config.pbtxt: junk" in running.said
+        children = running.children
+        (stub,) = (c for c in children if any(f"/{PLATE}/1/" in word for word in c.cmdline()))
+        stub.kill()
+        assert running.process.wait(60) == 1
+    last = (tmp_path / "tmp.stderr").read_text().splitlines()[-1]
+    assert f"the process of a model has ended: {PLATE} 1" in last
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert list(running.folder.iterdir()) == []
 
 
 def folder(tmp_path):

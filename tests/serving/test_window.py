@@ -34,6 +34,7 @@ REFUSED = ("UNAVAILABLE", "failed to connect to all addresses; Connection refuse
 LACKS = ("NOT_FOUND", "Request for unknown model: 'face_detector' version 1 is not found")
 SLOW = ("DEADLINE_EXCEEDED", "Deadline Exceeded")
 BROKEN = ("INTERNAL", "ONNX Runtime: indices not found, not ready, shared memory region")
+ENDED = ("INTERNAL", "Stub process 'face_detector_0_0' is not healthy.")
 REFUSES = ("INVALID_ARGUMENT", "input not found")
 
 
@@ -230,6 +231,47 @@ def test_a_slow_failure_is_no_outage(make):
     with pytest.raises(RejectedInput, match="alone"):
         list(servers.window([asked(1)]))
     assert len(servers.calls) == 1 + LONE_TRIES
+
+
+def test_an_ended_process_of_a_model_is_the_server_s_fault(make):
+    servers = make(lambda *_: ENDED)
+    began = servers.clock()
+    with pytest.raises(ServerUnavailable, match="process has ended there: face_detector") as caught:
+        list(servers.window([asked(1), asked(2, rows=3)]))
+    assert MODEL_WAIT_S <= servers.clock() - began <= MODEL_WAIT_S + 3 * LONGEST_PAUSE_S
+    assert caught.value.where == "grpc://127.0.0.1:1"
+    assert "Start the server again" in caught.value.fix
+    assert sum(one.in_flight for one in servers.endpoints) == 0
+
+
+def test_where_one_server_lost_a_process_the_others_are_asked(make):
+    bad = "grpc://127.0.0.1:1"
+    servers = make(lambda n, r, t, url: ENDED if url == bad else None, 2)
+    servers.endpoints._is_ready = lambda endpoint: endpoint.ended is None
+    assert numbers(servers.window((asked(n) for n in range(30)), 1)) == list(range(30))
+    assert len([call for call in servers.calls if call[3] == bad]) <= 1
+    assert len(servers.calls) <= 31
+
+
+def test_a_busy_server_beside_one_that_lost_a_process_is_waited_for(make):
+    bad = "grpc://127.0.0.1:1"
+    servers = make(lambda n, r, t, url: ENDED if url == bad else FULL, 2)
+    began = servers.clock()
+    with pytest.raises(ServerUnavailable, match="maximum queue size"):
+        list(servers.window([asked(1)]))
+    assert servers.clock() - began >= OUTAGE_S
+
+
+@pytest.mark.parametrize("error", [FULL, REFUSED])
+def test_only_a_server_that_is_gone_is_given_up_early(make, error):
+    servers = make(lambda *_: error)
+    window = Window(servers, servers.endpoints, [asked(1)], 1, TIMEOUT_S, OUTAGE_S, gone_s=2.0)
+    began = servers.clock()
+    with pytest.raises(ServerUnavailable):
+        list(window.answers())
+    took = servers.clock() - began
+    least = OUTAGE_S if error == FULL else 2.0
+    assert least <= took <= least + 2 * LONGEST_PAUSE_S
 
 
 def test_lost_memory_is_agreed_on_anew_and_then_done_without(make):

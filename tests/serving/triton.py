@@ -7,7 +7,6 @@ its own, and has its record, so the embedded backend takes it as well.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -16,7 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +27,9 @@ from serving.backends.triton import TritonBackend
 from serving.backends.triton_settings import TritonSettings
 from serving.contracts import CONTRACTS, FINGERPRINT
 from serving.detectors import DetectionResult, DetectorSet
-from serving.graphs import fingerprint_of, keep_outputs, stamp
-from serving.pypi import sha256_file
-from serving.registry import LICENCE_FILE, MODEL_FILE, RECORD_FILE, read_record
+from serving.graphs import keep_outputs
+from serving.record import record_model
+from serving.registry import LICENCE_FILE, MODEL_FILE, RECORD_FILE
 from serving.server import environment
 from serving.server.process import TritonServer
 
@@ -97,16 +96,10 @@ def add_version(repository: Path, model: str, version: int, change: Change) -> s
     graph = onnx.load(repository / model / "1" / MODEL_FILE)
     keep_outputs(graph, [spec.name for spec in contract.outputs if spec != FINGERPRINT])
     change(graph)
-    graph = stamp(graph, contract)
-    folder = repository / model / str(version)
-    record = read_record(repository / model / "1")
-    folder.mkdir(exist_ok=True)
-    (folder / MODEL_FILE).write_bytes(graph.SerializeToString(deterministic=True))
-    fingerprint = fingerprint_of(graph) or ""
-    sha256 = sha256_file(folder / MODEL_FILE)
-    record = replace(record, version=version, sha256=sha256, fingerprint=fingerprint)
-    (folder / RECORD_FILE).write_text(json.dumps(asdict(record)))
-    return fingerprint
+    path = repository / model / str(version) / MODEL_FILE
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+    return record_model(path).fingerprint
 
 
 def other_weights(model: onnx.ModelProto) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 
 from serving.backends.protocol import Outputs, Tensors
+from serving.backends.runtimes.session import failure, row_of
 from serving.contracts import ModelContract
-from serving.errors import InferenceError, ModelCorrupt
+from serving.errors import ModelCorrupt
 
 
 class OnnxRuntimeSession:
@@ -22,13 +24,21 @@ class OnnxRuntimeSession:
     def run(self, inputs: Tensors) -> Outputs:
         """See ``Session.run``."""
         try:
-            values = self._session.run(self._names, dict(inputs))
+            return self._ask(inputs)
         except Exception as error:
-            raise InferenceError(
-                f"ONNX Runtime could not run the model ({error})",
-                where=self._contract.name,
-                fix="Run `streetblur models check`",
-            ) from error
+            number = len(next(iter(inputs.values())))
+            if number == 1:
+                raise failure(self._contract, "ONNX Runtime", error, 0) from error
+        singles = []
+        for row in range(number):
+            try:
+                singles.append(self._ask(row_of(inputs, row)))
+            except Exception as error:
+                raise failure(self._contract, "ONNX Runtime", error, row) from error
+        return {name: np.concatenate([one[name] for one in singles]) for name in self._names}
+
+    def _ask(self, inputs: Tensors) -> Outputs:
+        values = self._session.run(self._names, dict(inputs))
         return dict(zip(self._names, values, strict=True))
 
 

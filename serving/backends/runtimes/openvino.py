@@ -15,9 +15,10 @@ import onnx
 from serving.backends.protocol import Outputs, Tensors
 from serving.backends.runtimes.bfloat16 import prepare_bfloat16
 from serving.backends.runtimes.quiet_openvino import openvino as ov
+from serving.backends.runtimes.session import failure, row_of
 from serving.backends.runtimes.shapes import FrequentShapes, Shape
 from serving.contracts import DetectorContract, ModelContract
-from serving.errors import InferenceError, ModelCorrupt
+from serving.errors import ModelCorrupt
 
 Precision = Literal["bf16", "f32"]
 
@@ -68,25 +69,26 @@ class OpenVinoSession:
     def run(self, inputs: Tensors) -> Outputs:
         """See ``Session.run``."""
         with self._lock:
-            try:
-                if not self._one_by_one:
+            number = len(inputs[self._contract.inputs[0].name])
+            if not self._one_by_one:
+                try:
                     return self._ask(self._any_shape, inputs)
-                number = len(inputs[self._contract.inputs[0].name])
-                singles = [
-                    self._single({name: array[i : i + 1] for name, array in inputs.items()})
-                    for i in range(number)
-                ]
-            except Exception as error:
-                raise InferenceError(
-                    f"OpenVINO could not run the model ({error})",
-                    where=self._contract.name,
-                    fix="Run `streetblur models check`, or choose the runtime onnxruntime",
-                ) from error
+                except Exception as error:
+                    if number == 1:
+                        raise failure(self._contract, "OpenVINO", error, 0) from error
+            singles = []
+            for row in range(number):
+                try:
+                    singles.append(self._single(row_of(inputs, row)))
+                except Exception as error:
+                    raise failure(self._contract, "OpenVINO", error, row) from error
         if len(singles) == 1:
             return singles[0]
         return {name: np.concatenate([one[name] for one in singles]) for name in singles[0]}
 
     def _single(self, inputs: Tensors) -> Outputs:
+        if not self._one_by_one:
+            return self._ask(self._any_shape, inputs)
         shape = inputs[self._contract.inputs[0].name].shape
         plan = self._plans.get(shape)
         if plan is not None:
