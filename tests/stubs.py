@@ -92,9 +92,9 @@ class BrokenDetector(CentreDetector):
 class AgeingDetector(CentreDetector):
     """Version 2 passes its canary twice, finds the centre until then, and then nothing."""
 
-    def __init__(self, version: int):
+    def __init__(self, version: int, checks: int = 0):
         self.version = version
-        self.checks = 0
+        self.checks = checks
 
     def check(self) -> bool:
         """The third time, version 2 is found out."""
@@ -190,3 +190,8 @@ def versioned(config):
 def absent(config):
     """See AbsentDetector."""
     return AbsentDetector()
+
+
+def outdated(config):
+    """Version 1 finds the corner; version 2 fails its canary from the start."""
+    return AgeingDetector(config.versions["face_detector"], checks=2)

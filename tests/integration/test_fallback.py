@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import ray
 
+from pipeline.errors import ConfigurationError
 from pipeline.graph import RayEngine
 from pipeline.ray_cluster import connect
 from pipeline.records import kept_boxes
@@ -14,7 +15,7 @@ from pipeline.result import Exit
 from pipeline.secret import VARIABLE
 from pipeline.verify import verify
 from serving.errors import CanaryFailed, ServerUnavailable
-from tests.integration.jobs import SECRET, files, pictures, run_stubbed
+from tests.integration.jobs import SECRET, cut_off, files, pictures, run_stubbed
 
 GROUPS = 3 * 32
 
@@ -166,3 +167,18 @@ def test_a_model_that_fails_from_the_start_publishes_nothing_through_ray(source,
     with pytest.raises(Exception, match="canary was not found"):
         run(source, tmp_path / "out", "broken", one_actor)
     assert files(tmp_path / "out") == {}
+
+
+def test_a_fallback_shows_nothing_that_a_killed_run_of_the_failing_version_hid(source, tmp_path):
+    output = tmp_path / "out"
+    versions = {"versions": {"face_detector": 2}, "models_of": models_of, "shard_size": 20}
+    hidden = cut_off(source, output, detector="centre", **versions)
+    assert hidden
+    with pytest.raises(ConfigurationError, match="--model face_detector=2"):
+        run(source, output, "outdated", None, available=lambda model: (1, 2))
+    assert {key: files(output)[key] for key in hidden} == hidden
+    run(source, output, "centre", None)
+    done, _ = run(source, output, "outdated", None, versions={"face_detector": 1})
+    assert done.exit_code is Exit.COMPLETE
+    kept = {row["key"]: len(kept_boxes(row)) for row in outcomes(done.workspace.ledger)}
+    assert set(kept.values()) == {2}, "the centre stays blurred besides the corner"
