@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict
 
+from serving.owner import is_hidden, started_at
+
 
 class ProcessIdentity(BaseModel):
     """One process, told apart from a later one with the same number.
@@ -35,7 +37,7 @@ class ProcessIdentity(BaseModel):
         if self.machine != _machine():
             return False
         started = start_time(self.pid)
-        if started is None and _hidden(self.pid):
+        if started is None and is_hidden(self.pid):
             return False
         return started != self.started
 
@@ -51,27 +53,8 @@ def this_process() -> ProcessIdentity:
 
 def start_time(pid: int) -> str | None:
     """Return when the process started, None when there is none or it is a zombie."""
-    if sys.platform == "linux":  # psutil's value moves when the wall clock is set
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        fields = stat.rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]
-    try:  # pragma: no cover - other systems
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
-    except psutil.NoSuchProcess:
-        return None
-
-
-def _hidden(pid: int) -> bool:
-    """Whether it is another user's process, which the process table may not show (hidepid)."""
-    try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return isinstance(error, PermissionError)
-    return False
+    started = started_at(pid)
+    return None if started is None else str(started)
 
 
 @cache

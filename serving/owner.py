@@ -19,7 +19,7 @@ def this_owner() -> str:
     Containers may share folders but number their processes separately, so the space is named too.
     """
     pid = os.getpid()
-    return f"{_space()}_{pid}_{_started(pid)}"
+    return f"{_space()}_{pid}_{started_at(pid)}"
 
 
 def is_gone(owner: str) -> bool:
@@ -33,8 +33,8 @@ def is_gone(owner: str) -> bool:
     space, pid, started = (int(part) for part in owner.split("_"))
     if space != _space():
         return False
-    found = _started(pid)
-    if found is None and _hidden(pid):
+    found = started_at(pid)
+    if found is None and is_hidden(pid):
         return False
     return found != started
 
@@ -47,7 +47,7 @@ def _space() -> int:
         return 0
 
 
-def _started(pid: int) -> int | None:
+def started_at(pid: int) -> int | None:
     """When the process started; None if there is none, or it waits for its parent to notice."""
     try:  # psutil's value moves when the wall clock is set
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
@@ -70,7 +70,7 @@ def _started_elsewhere(pid: int) -> int | None:  # pragma: no cover - not on Lin
         return None
 
 
-def _hidden(pid: int) -> bool:
+def is_hidden(pid: int) -> bool:
     """Whether it is another user's process, which the process table may not show (hidepid)."""
     try:
         os.kill(pid, 0)

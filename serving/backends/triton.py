@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,7 +18,7 @@ from serving.allocator import keep_freed_memory
 from serving.backends.checks import check_inputs
 from serving.backends.endpoints import Endpoint, Endpoints
 from serving.backends.protocol import InferenceBackend, Outputs, Request, Tensors
-from serving.backends.shared_memory import SharedInputs, is_leftover
+from serving.backends.sharing import Sharing
 from serving.backends.triton_settings import Address, TritonSettings, token
 from serving.backends.troubles import Trouble, process_ended, trouble
 from serving.backends.window import Transport, Window, status_of
@@ -69,6 +68,7 @@ class TritonBackend(InferenceBackend, Transport):
     def __init__(self, settings: TritonSettings) -> None:
         self.settings = settings
         self._headers = {"authorization": f"Bearer {value}"} if (value := token()) else {}
+        self._sharing = Sharing(settings, self._headers)
         self._closed = False
         addresses = settings.addresses()
         keep_freed_memory()
@@ -151,10 +151,7 @@ class TritonBackend(InferenceBackend, Transport):
             return
         self._closed = True
         for endpoint in self.endpoints:
-            if endpoint.memory is not None:
-                endpoint.stop_sharing()
-            with suppress(InferenceServerException):  # it is gone, and the regions with it
-                self._unregister_former(endpoint)
+            self._sharing.end(endpoint)
             endpoint.client.close()
 
     # what a window asks of it
@@ -164,7 +161,7 @@ class TritonBackend(InferenceBackend, Transport):
     ) -> tuple[Any, Callable[[], None]]:
         """See ``Transport.send``."""
         tensors = []
-        memory = self._shared(endpoint)
+        memory = self._sharing.memory_of(endpoint)
         placed = memory.put(request.inputs) if memory is not None else None
         for name, array in request.inputs.items():
             kind = np_to_triton_dtype(array.dtype)
@@ -290,59 +287,6 @@ class TritonBackend(InferenceBackend, Transport):
                     fix=f"{reason.fix}; then run the same command again to go on",
                 )
             time.sleep(min(self.endpoints.wakes_in() + 0.01, 0.5))
-
-    def _shared(self, endpoint: Endpoint) -> SharedInputs | None:
-        """Memory that the server reads; None if tensors have to be sent."""
-        if endpoint.shares is None:
-            endpoint.memory = None
-            if self.settings.shared_memory and endpoint.address.loopback:
-                endpoint.memory = self._share(endpoint)
-            endpoint.shares = endpoint.memory is not None
-        return endpoint.memory
-
-    def _share(self, endpoint: Endpoint) -> SharedInputs | None:
-        """Agree with the server on memory that it reads: it may run elsewhere, or as another user.
-
-        It also forgets the memory of processes that were killed.
-        """
-        url = endpoint.address.url
-        try:
-            memory = SharedInputs(self.settings.in_flight, self.settings.slot_bytes)
-        except OSError as error:
-            log.info("%s gets pictures by gRPC: no shared memory (%s)", url, error)
-            return None
-        try:
-            self._unregister_former(endpoint)
-            known = endpoint.client.get_system_shared_memory_status(
-                headers=self._headers, client_timeout=PROBE_S
-            )
-            for name in filter(is_leftover, known.regions):
-                self._unregister(endpoint, name)
-            endpoint.client.register_system_shared_memory(
-                memory.name,
-                memory.name,
-                memory.nbytes,
-                headers=self._headers,
-                client_timeout=PROBE_S,
-            )
-        except InferenceServerException as error:
-            log.info("%s gets pictures by gRPC (%s)", url, error.message())
-            memory.close()
-            endpoint.former.append(memory.name)  # it may have been registered all the same
-            return None
-        memory.hide()
-        return memory
-
-    def _unregister_former(self, endpoint: Endpoint) -> None:
-        """Have a server that outlived our use of its memory let that go: it holds it open."""
-        while endpoint.former:
-            self._unregister(endpoint, endpoint.former[-1])
-            endpoint.former.pop()
-
-    def _unregister(self, endpoint: Endpoint, name: str) -> None:
-        endpoint.client.unregister_system_shared_memory(
-            name, headers=self._headers, client_timeout=PROBE_S
-        )
 
 
 class _Replica(InferenceBackend):

@@ -483,5 +483,5 @@ def test_a_process_that_is_hidden_lives(monkeypatch: pytest.MonkeyPatch) -> None
 
     hidden = this_process().model_copy(update={"pid": 2**22 + 1})
     assert hidden.gone()
-    monkeypatch.setattr("pipeline.process_identity.os.kill", other_user)
+    monkeypatch.setattr("serving.owner.os.kill", other_user)
     assert not hidden.gone()
