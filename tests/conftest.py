@@ -9,8 +9,10 @@ from pathlib import Path
 
 import boto3
 import pytest
+import ray
 from botocore.config import Config
 
+from pipeline.ray_cluster import connect
 from pipeline.secret import VARIABLE
 from tests.integration.jobs import SECRET, pictures
 from tests.servers import SeaweedServer, weed_binary
@@ -41,6 +43,20 @@ def s3_bucket(s3_server: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"test-{uuid.uuid4().hex[:16]}"
     create_bucket(s3_server, name)
     return name
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """A Ray cluster of two cores for the module; tests that end it have the next one start it.
+
+    Its workers know the tests' noise secret.
+    """
+    patch = pytest.MonkeyPatch()
+    patch.setenv(VARIABLE, SECRET)
+    connect(2, None)
+    yield
+    ray.shutdown()
+    patch.undo()
 
 
 @pytest.fixture

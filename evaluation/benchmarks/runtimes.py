@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from evaluation.annotations import data_root
 from pipeline.policy import DEFAULT_POLICY, load_policy
 from serving.backends.local import LocalBackend
-from serving.backends.protocol import Outputs, Tensors
+from serving.backends.protocol import Outputs
 from serving.backends.runtimes.choice import Choice, choose_runtime
 from serving.detectors import DetectorSet
 
@@ -47,18 +47,11 @@ class MeteredBackend(LocalBackend):
 
     seconds = 0.0
 
-    def infer(
-        self,
-        model: str,
-        inputs: Tensors,
-        *,
-        version: int | None = None,
-        timeout_s: float | None = None,
-    ) -> Outputs:
+    def infer(self, *args: Any, **options: Any) -> Outputs:
         """See ``InferenceBackend.infer``."""
         before = time.process_time()
         try:
-            return super().infer(model, inputs, version=version, timeout_s=timeout_s)
+            return super().infer(*args, **options)
         finally:
             self.seconds += time.process_time() - before
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -53,7 +53,23 @@ _CHANNEL = (
 )
 
 
-class TritonBackend(InferenceBackend, Transport):
+class _Asking(InferenceBackend):
+    """A backend that sends requests, so that one is a window of one."""
+
+    def infer(
+        self,
+        model: str,
+        inputs: Tensors,
+        *,
+        version: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Outputs:
+        """See ``InferenceBackend.infer``."""
+        (answer,) = self.infer_many([Request(model, inputs, version)], timeout_s=timeout_s)
+        return answer
+
+
+class TritonBackend(_Asking, Transport):
     """Asks Triton servers, several requests at a time; made and used by one thread.
 
     Args:
@@ -74,18 +90,6 @@ class TritonBackend(InferenceBackend, Transport):
         keep_freed_memory()
         ends = [Endpoint(address, self._client(address)) for address in addresses]
         self.endpoints = Endpoints(ends, self._is_ready)
-
-    def infer(
-        self,
-        model: str,
-        inputs: Tensors,
-        *,
-        version: int | None = None,
-        timeout_s: float | None = None,
-    ) -> Outputs:
-        """See ``InferenceBackend.infer``."""
-        (answer,) = self.infer_many([Request(model, inputs, version)], timeout_s=timeout_s)
-        return answer
 
     def infer_many(
         self, requests: Iterable[Request], *, timeout_s: float | None = None
@@ -160,29 +164,22 @@ class TritonBackend(InferenceBackend, Transport):
         self, endpoint: Endpoint, request: Request, timeout_s: float, callback: Any
     ) -> tuple[Any, Callable[[], None]]:
         """See ``Transport.send``."""
-        tensors = []
         memory = self._sharing.memory_of(endpoint)
         placed = memory.put(request.inputs) if memory is not None else None
-        for name, array in request.inputs.items():
-            kind = np_to_triton_dtype(array.dtype)
-            tensor = grpcclient.InferInput(name, list(array.shape), kind)
-            if memory is None or placed is None:
-                tensor.set_data_from_numpy(array)
-            else:
-                tensor.set_shared_memory(memory.name, array.nbytes, placed[1][name])
-            tensors.append(tensor)
-        version = "" if request.version is None else str(request.version)
+        if memory is None or placed is None:
+            tensors, give_back = _tensors(request.inputs), _nothing
+        else:
+            tensors = _tensors(request.inputs, memory.name, placed[1])
+            give_back = partial(memory.give_back, placed[0])
         call = endpoint.client.async_infer(
             request.model,
             tensors,
             callback,
-            model_version=version,
+            model_version=_version(request),
             client_timeout=timeout_s,
             headers=self._headers,
         )
-        if memory is None or placed is None:
-            return call, lambda: None
-        return call, partial(memory.give_back, placed[0])
+        return call, give_back
 
     def read(self, request: Request, result: grpcclient.InferResult) -> Outputs:
         """See ``Transport.read``."""
@@ -248,16 +245,11 @@ class TritonBackend(InferenceBackend, Transport):
     def _still_ended(self, endpoint: Endpoint, asked: Request) -> Trouble | None:
         """Why a model whose process had ended cannot be asked yet; None if it can."""
         try:
-            least = Request(asked.model, least_inputs(CONTRACTS[asked.model]), asked.version)
-            tensors = []
-            for name, array in least.inputs.items():
-                kind = np_to_triton_dtype(array.dtype)
-                tensors.append(grpcclient.InferInput(name, list(array.shape), kind))
-                tensors[-1].set_data_from_numpy(array)
+            least = least_inputs(CONTRACTS[asked.model])
             endpoint.client.infer(
                 asked.model,
-                tensors,
-                model_version="" if asked.version is None else str(asked.version),
+                _tensors(least),
+                model_version=_version(asked),
                 client_timeout=PROCESS_PROBE_S,
                 headers=self._headers,
             )
@@ -289,7 +281,7 @@ class TritonBackend(InferenceBackend, Transport):
             time.sleep(min(self.endpoints.wakes_in() + 0.01, 0.5))
 
 
-class _Replica(InferenceBackend):
+class _Replica(_Asking):
     """One server of a backend."""
 
     def __init__(self, backend: TritonBackend, endpoint: Endpoint) -> None:
@@ -297,19 +289,6 @@ class _Replica(InferenceBackend):
         self.endpoint = endpoint
         self.name = endpoint.address.url
         self._only = Endpoints([endpoint], backend._is_ready)
-
-    def infer(
-        self,
-        model: str,
-        inputs: Tensors,
-        *,
-        version: int | None = None,
-        timeout_s: float | None = None,
-    ) -> Outputs:
-        """See ``InferenceBackend.infer``."""
-        request = Request(model, inputs, version)
-        (answer,) = self.infer_many([request], timeout_s=timeout_s)
-        return answer
 
     def infer_many(
         self, requests: Iterable[Request], *, timeout_s: float | None = None
@@ -331,6 +310,29 @@ def least_inputs(contract: ModelContract) -> dict[str, NDArray[Any]]:
         )
         for spec in contract.inputs
     }
+
+
+def _tensors(
+    inputs: Tensors, memory: str = "", offsets: Mapping[str, int] | None = None
+) -> list[grpcclient.InferInput]:
+    """Inputs to send; or to be read from shared ``memory``, where each lies at its offset."""
+    tensors = []
+    for name, array in inputs.items():
+        tensor = grpcclient.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+        if offsets is None:
+            tensor.set_data_from_numpy(array)
+        else:
+            tensor.set_shared_memory(memory, array.nbytes, offsets[name])
+        tensors.append(tensor)
+    return tensors
+
+
+def _version(request: Request) -> str:
+    return "" if request.version is None else str(request.version)
+
+
+def _nothing() -> None:
+    return
 
 
 def _checked(request: Request) -> Request:

@@ -1,10 +1,11 @@
-"""A job whose real Triton server is killed, stopped, starved, swapped and poisoned under load.
+"""A job whose real Triton servers are killed, stopped, starved, swapped and poisoned under load.
 
-Each round runs a job over real pictures while something happens to its server, then mends the
-server and runs the job again. After the first run every picture in the output must be the one that
-an undisturbed run publishes, byte for byte, and the run must be complete or have said why not;
-after the second all of them must be there. `make nightly` plays 50 rounds of all kinds, `make test`
-one of some.
+Each round runs a job over real pictures while something happens to a server, then mends the server
+and runs the job again. After the first run every picture in the output must be the one that an
+undisturbed run publishes, byte for byte, and the run must be complete or have said why not; after
+the second all of them must be there. A job with a second, sound server must be complete after the
+first run whatever happens. `make nightly` plays 50 rounds of all kinds, and each kind once through
+Ray and once with two servers; `make test` one of some.
 """
 
 from __future__ import annotations
@@ -25,17 +26,19 @@ import onnx
 import pytest
 from PIL import Image
 
+from pipeline.graph import RayEngine
 from pipeline.job import load_spec
 from pipeline.model_commands import models_for, versions_for
 from pipeline.result import Exit, RunResult
-from pipeline.runner import Runner
+from pipeline.runner import EngineFactory, Runner
 from pipeline.secret import VARIABLE
+from pipeline.stages.build import StageConfig
 from serving.canary import canary_pixels
 from serving.errors import CanaryFailed, ModelMissing, ServerUnavailable, ServingError
 from serving.graphs import fingerprint_of
 from serving.registry import read_record
 from serving.server.process import PORTS, TritonServer, free_ports
-from tests.integration.jobs import SECRET, Recorder, files
+from tests.integration.jobs import SECRET, Recorder, copy_sample, files
 from tests.serving import triton
 from tests.serving.triton import FACE, PLATE, add_version, asking, copy_repository, request, tensor
 
@@ -45,10 +48,11 @@ STOPPED = (CanaryFailed, ModelMissing, ServerUnavailable)
 
 
 def make_pictures(folder: Path) -> None:
-    """Real pictures with a face and a plate: the canary, cut and lit in several ways."""
+    """Real pictures: the canary, cut and lit in several ways, and street views if they are here."""
     folder.mkdir()
     known = canary_pixels()
-    for number in range(PICTURES):
+    others = copy_sample(folder, {"facemask_kaggle": 2, "openalpr_eu": 1, "openalpr_us": 1})
+    for number in range(PICTURES - others):
         light = (known * (0.7 + 0.05 * number)).clip(0, 255).astype(np.uint8)
         part = light[: 400 + 8 * number, : 416 - 16 * (number % 4)]
         Image.fromarray(part).save(folder / f"{number}.jpg", quality=92)
@@ -67,30 +71,30 @@ def disguise(repository: Path, model: str, version: int, as_version: int) -> Non
 
 
 @dataclass
-class Site:
-    """What all rounds share.
+class Place:
+    """Where a server is: at the same address whenever it is started.
 
     Attributes:
-        folder: private to them.
-        repository: sound; versions 1 and 2 of the face detector.
-        reference: what an undisturbed run publishes, by version of the face detector.
-        ports: every server of the site listens there.
+        folder: private to it.
+        sound: the repository with nothing wrong.
     """
 
     folder: Path
-    repository: Path
-    source: Path
-    ports: dict[str, int]
-    reference: dict[int, dict[str, bytes]] = field(default_factory=dict)
+    sound: Path
     server: TritonServer | None = None
+    ports: dict[str, int] = field(default_factory=lambda: free_ports(*PORTS))
     count: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"grpc://127.0.0.1:{self.ports['grpc']}"
 
     def start(self, repository: Path | None = None) -> None:
         """Kill the server there is, if any, and start one over ``repository``."""
         self.end()
         self.count += 1
-        place = self.folder / f"server-{self.count}"
-        self.server = triton.make_server(repository or self.repository, place, ports=self.ports)
+        private = self.folder / f"server-{self.count}"
+        self.server = triton.make_server(repository or self.sound, private, ports=self.ports)
         self.server.start()
 
     def end(self) -> None:
@@ -102,12 +106,38 @@ class Site:
     def variant(self, change: Callable[[Path], object]) -> Path:
         """A copy of the repository with something changed."""
         self.count += 1
-        copy = shutil.copytree(self.repository, self.folder / f"repository-{self.count}")
+        copy = shutil.copytree(self.sound, self.folder / f"repository-{self.count}")
         change(copy)
         return copy
 
-    def run(self, output: Path, *, version: int = 1, observer: Recorder | None = None) -> RunResult:
-        """Run the job over the server."""
+
+@dataclass
+class Site:
+    """What all rounds share.
+
+    Attributes:
+        folder: private to them.
+        struck: the server to which things happen; versions 1 and 2 of the face detector.
+        spared: another one, if it has been started.
+        reference: what an undisturbed run publishes, by version of the face detector.
+    """
+
+    folder: Path
+    source: Path
+    struck: Place
+    spared: Place
+    reference: dict[int, dict[str, bytes]] = field(default_factory=dict)
+
+    def run(
+        self,
+        output: Path,
+        *,
+        version: int = 1,
+        observer: Recorder | None = None,
+        engine: EngineFactory | None = None,
+    ) -> RunResult:
+        """Run the job over the servers."""
+        places = [self.struck, *([self.spared] if self.spared.server else [])]
         spec = load_spec(
             None,
             input=str(self.source),
@@ -116,11 +146,19 @@ class Site:
             engine="local",
             shard_size=4,
             models={FACE: version, "postprocessor": 0},
-            triton={"urls": (f"grpc://127.0.0.1:{self.ports['grpc']}",), "outage_s": 12.0},
+            triton={"urls": tuple(place.url for place in places), "outage_s": 12.0},
         )
-        observers = [observer or Recorder.new()]
-        available = versions_for(spec.triton)
-        return Runner(spec, observers, models_for(spec.triton), available=available).run()
+        return Runner(
+            spec,
+            [observer or Recorder.new()],
+            models_for(spec.triton),
+            available=versions_for(spec.triton),
+            engine_factory=engine,
+        ).run()
+
+
+def through_ray(config: StageConfig) -> RayEngine:
+    return RayEngine(config, workers=2, address=None, stall_timeout_s=120.0)
 
 
 @pytest.fixture(scope="module")
@@ -132,28 +170,37 @@ def site(tmp_path_factory, can_serve, repository) -> Iterator[Site]:
     made = copy_repository(repository, folder / "repository")
     add_version(made, FACE, 2, triton.other_weights)
     make_pictures(folder / "in")
-    found = Site(folder, made, folder / "in", free_ports(*PORTS))
+    places = [Place(folder / name, made) for name in ("struck", "spared")]
+    found = Site(folder, folder / "in", *places)
     try:
-        found.start()
+        found.struck.start()
         for version in (1, 2):
             output = folder / f"reference-{version}"
             assert found.run(output, version=version).exit_code is Exit.COMPLETE
             found.reference[version] = files(output)
         yield found
     finally:
-        found.end()
+        for place in places:
+            place.end()
         patch.undo()
 
 
+@pytest.fixture
+def pair(site) -> Iterator[Site]:
+    """The site with a second server, to which nothing happens."""
+    site.spared.start()
+    yield site
+    site.spared.end()
+
+
 @contextmanager
-def load(site: Site) -> Iterator[None]:
-    """Another client that keeps the server busy, whatever happens to it."""
+def load(place: Place) -> Iterator[None]:
+    """Another client that keeps a server busy, whatever happens to it."""
     over = threading.Event()
 
     def ask() -> None:
         while not over.is_set():
-            url = f"grpc://127.0.0.1:{site.ports['grpc']}"
-            with suppress(ServingError), asking(url, outage_s=1.0) as backend:
+            with suppress(ServingError), asking(place.url, outage_s=1.0) as backend:
                 for number in range(20):
                     if over.is_set():
                         return
@@ -169,44 +216,46 @@ def load(site: Site) -> Iterator[None]:
         thread.join()
 
 
-# what happens to the server
+# what happens to a server
+
+Event = Callable[[Place, random.Random], None]
 
 
-def killed(site: Site, chance: random.Random) -> None:
-    site.end()
+def killed(place: Place, chance: random.Random) -> None:
+    place.end()
     time.sleep(chance.uniform(0, 1))
-    site.start()
+    place.start()
 
 
-def slow(site: Site, chance: random.Random) -> None:
-    os.kill(site.server.pid, signal.SIGSTOP)
+def slow(place: Place, chance: random.Random) -> None:
+    os.kill(place.server.pid, signal.SIGSTOP)
     time.sleep(2)
-    os.kill(site.server.pid, signal.SIGCONT)
+    os.kill(place.server.pid, signal.SIGCONT)
 
 
-def busy(site: Site, chance: random.Random) -> None:
-    site.start(site.variant(lambda copy: triton.limit_queue(copy, PLATE, 1)))
+def busy(place: Place, chance: random.Random) -> None:
+    place.start(place.variant(lambda copy: triton.limit_queue(copy, PLATE, 1)))
 
 
-def stub_killed(site: Site, chance: random.Random) -> None:
-    for stub in triton.stubs(site.server, chance.choice([FACE, PLATE])):
+def stub_killed(place: Place, chance: random.Random) -> None:
+    for stub in triton.stubs(place.server, chance.choice([FACE, PLATE])):
         stub.kill()
 
 
-def restarted_without_the_version(site: Site, chance: random.Random) -> None:
-    site.start(site.variant(lambda copy: shutil.rmtree(copy / FACE / "1")))
+def restarted_without_the_version(place: Place, chance: random.Random) -> None:
+    place.start(place.variant(lambda copy: shutil.rmtree(copy / FACE / "1")))
 
 
-def restarted_with_other_weights(site: Site, chance: random.Random) -> None:
-    site.start(site.variant(lambda copy: add_version(copy, PLATE, 1, triton.other_weights)))
+def restarted_with_other_weights(place: Place, chance: random.Random) -> None:
+    place.start(place.variant(lambda copy: add_version(copy, PLATE, 1, triton.other_weights)))
 
 
-def gone(site: Site, chance: random.Random) -> None:
-    site.end()
+def gone(place: Place, chance: random.Random) -> None:
+    place.end()
 
 
-def poisoned_by(change: triton.Change) -> Callable[[Site, random.Random], None]:
-    def poisoned(site: Site, chance: random.Random) -> None:
+def poisoned_by(change: triton.Change) -> Event:
+    def poisoned(place: Place, chance: random.Random) -> None:
         model = chance.choice([FACE, PLATE])
 
         def spoil(copy: Path) -> None:
@@ -215,7 +264,7 @@ def poisoned_by(change: triton.Change) -> Callable[[Site, random.Random], None]:
             disguise(copy, model, 1, as_version=9)
             shutil.rmtree(copy / model / "9")
 
-        site.start(site.variant(spoil))
+        place.start(place.variant(spoil))
 
     poisoned.__name__ = f"poisoned_{change.__name__}"
     return poisoned
@@ -231,11 +280,11 @@ BY_DAY = (killed, stub_killed, restarted_with_other_weights, HARMFUL[6])
 """Those that `make test` plays; HARMFUL[6] shifts boxes."""
 
 
-def play(site: Site, event: Callable[[Site, random.Random], None], seed: int) -> str:
+def play(site: Site, event: Event, seed: int, engine: EngineFactory | None = None) -> str:
     """One round; what became of the first run."""
     chance = random.Random(seed)
     output = site.folder / f"out-{event.__name__}-{seed}"
-    site.start()
+    site.struck.start()
     recorder = Recorder.new()
     most = chance.randrange(PICTURES)
 
@@ -244,13 +293,13 @@ def play(site: Site, event: Callable[[Site, random.Random], None], seed: int) ->
         while len(recorder.rows) < min(most, PICTURES - GROUP) and time.monotonic() < deadline:
             time.sleep(0.005)
         time.sleep(chance.uniform(0, 0.3))
-        event(site, chance)
+        event(site.struck, chance)
 
     thread = threading.Thread(target=happen)
-    with load(site):
+    with load(site.struck):
         thread.start()
         try:
-            ended = site.run(output, observer=recorder).exit_code.name.lower()
+            ended = site.run(output, observer=recorder, engine=engine).exit_code.name.lower()
         except STOPPED as error:
             ended = str(error)
         finally:
@@ -258,12 +307,12 @@ def play(site: Site, event: Callable[[Site, random.Random], None], seed: int) ->
     published = files(output) if output.exists() else {}
     wrong = [key for key, data in published.items() if data != site.reference[1][key]]
     assert not wrong, f"published by a server that cannot be relied on: {wrong} ({ended})"
-    if event in HARMLESS or ended == "complete":
+    if event in HARMLESS or ended == "complete" or site.spared.server is not None:
         assert (ended, published) == ("complete", site.reference[1])
     else:
-        assert "_detector" in ended or "grpc://127.0.0.1" in ended, "it says what is wrong"
-    site.start()
-    again = site.run(output)
+        assert "_detector" in ended or site.struck.url in ended, "it says what is wrong"
+    site.struck.start()
+    again = site.run(output, engine=engine)
     assert again.exit_code is Exit.COMPLETE
     assert files(output) == site.reference[1]
     assert again.processed == PICTURES - len(published), "nothing is lost, nothing done twice"
@@ -276,6 +325,16 @@ def test_one_round(site, event):
     assert play(site, event, seed=1)
 
 
+@pytest.mark.usefixtures("cluster")
+def test_one_round_through_ray(site):
+    assert play(site, HARMFUL[6], seed=2, engine=through_ray)
+
+
+@pytest.mark.parametrize("event", [HARMFUL[6], gone], ids=lambda event: event.__name__)
+def test_one_round_with_another_server(pair, event):
+    assert play(pair, event, seed=3) == "complete"
+
+
 def test_a_version_that_goes_bad_is_replaced_by_the_one_before(site):
     def spoil(copy: Path) -> None:
         add_version(copy, FACE, 9, triton.shifted)
@@ -283,15 +342,15 @@ def test_a_version_that_goes_bad_is_replaced_by_the_one_before(site):
         shutil.rmtree(copy / FACE / "2")
         (copy / FACE / "9").rename(copy / FACE / "2")
 
-    bad = site.variant(spoil)
-    site.start()
+    bad = site.struck.variant(spoil)
+    site.struck.start()
     output = site.folder / "fallback"
     recorder = Recorder.new()
 
     def happen() -> None:
         while len(recorder.rows) < GROUP:
             time.sleep(0.005)
-        site.start(bad)
+        site.struck.start(bad)
 
     thread = threading.Thread(target=happen)
     thread.start()
@@ -307,14 +366,38 @@ def test_a_version_that_goes_bad_is_replaced_by_the_one_before(site):
     assert all(files(output)[key] == site.reference[1][key] for key in late)
 
 
+def show(ends: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        for name, end in ends:
+            print(f"{name}: {end[:160]}")
+
+
 @pytest.mark.nightly
 def test_fifty_rounds(site, capsys):
     ends = []
     for seed in range(100, 150):
         event = EVENTS[seed % len(EVENTS)]
         ends.append((event.__name__, play(site, event, seed)))
-    with capsys.disabled():
-        for name, end in ends:
-            print(f"{name}: {end[:160]}")
+    show(ends, capsys)
     assert len(ends) == 50
     assert {end for name, end in ends if name in {"killed", "slow", "busy"}} == {"complete"}
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("cluster")
+def test_each_kind_through_ray(site, capsys):
+    ends = [
+        (event.__name__, play(site, event, 200 + number, through_ray))
+        for number, event in enumerate(EVENTS)
+    ]
+    show(ends, capsys)
+    assert {end for name, end in ends if name in {"killed", "slow", "busy"}} == {"complete"}
+
+
+@pytest.mark.nightly
+def test_each_kind_with_another_server(pair, capsys):
+    ends = [
+        (event.__name__, play(pair, event, 300 + number)) for number, event in enumerate(EVENTS)
+    ]
+    show(ends, capsys)
+    assert {end for _, end in ends} == {"complete"}

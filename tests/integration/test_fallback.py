@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import ray
 
 from pipeline.errors import ConfigurationError
 from pipeline.graph import RayEngine
-from pipeline.ray_cluster import connect
 from pipeline.records import kept_boxes
 from pipeline.result import Exit
-from pipeline.secret import VARIABLE
 from pipeline.verify import verify
 from serving.errors import CanaryFailed, ServerUnavailable
-from tests.integration.jobs import SECRET, cut_off, files, pictures, run_stubbed
+from tests.integration.jobs import cut_off, files, pictures, run_stubbed
 
 GROUPS = 3 * 32
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    patch = pytest.MonkeyPatch()
-    patch.setenv(VARIABLE, SECRET)
-    connect(2, None)
-    yield
-    ray.shutdown()
-    patch.undo()
+pytestmark = pytest.mark.usefixtures("cluster")
 
 
 @pytest.fixture

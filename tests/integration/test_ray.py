@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-import ray
 from hypothesis import given
 from hypothesis import strategies as st
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
@@ -16,22 +14,10 @@ from pipeline import graph
 from pipeline.blocks import unpack
 from pipeline.graph import BLOCK_BYTES, BLOCK_ROWS, RayEngine, _blocks, operators, rows_a_block
 from pipeline.isolation import run_isolated
-from pipeline.ray_cluster import connect
 from pipeline.records import WorkItem
 from pipeline.result import Exit
 from pipeline.secret import VARIABLE
 from tests.integration.jobs import SECRET, files, pictures, run_stubbed
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    """One cluster for the module; tests that stall it end it, the next one starts it again."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv(VARIABLE, SECRET)
-    connect(2, None)
-    yield
-    ray.shutdown()
-    patch.undo()
 
 
 @pytest.fixture
