@@ -23,6 +23,7 @@ from pipeline.policy import PrivacyPolicy
 from pipeline.records import NamedBox
 from pipeline.verify import verify
 from pipeline.workspace import Workspace
+from serving.backends.precision import SERVER, same_boxes
 
 KeyRange = tuple[str, str]
 """First and last key of a shard."""
@@ -154,7 +155,7 @@ def refuse_other_models(
         if not revisions:
             continue
         before = revisions[min(last, len(revisions) - 1)]
-        same_runtime = not (before.runtime and runtime) or before.runtime == runtime
+        same_runtime = not (before.runtime and runtime) or same_boxes(before.runtime, runtime)
         if before.models == models and same_runtime:
             continue
         unfinished = {
@@ -169,19 +170,29 @@ def refuse_other_models(
         count = sum(1 for shard, _ in found.cut_off if shard in unfinished)
         if count:
             raise ConfigurationError(
-                f"a run with other models was cut off after it published {count} pictures, and "
-                "what it blurred in them is not known",
+                f"a run {_difference(before, models, runtime)} was cut off after it published "
+                f"{count} pictures, and what it blurred in them is not known",
                 where=f"job {name}",
                 fix=f"Run that job again with what it had ({_named(before)}), then go on; or say "
                 "--allow-unblur to let the present models alone decide",
             )
 
 
+def _difference(before: Revision, models: Mapping[str, str], runtime: str) -> str:
+    if before.models != models:
+        return "with other models"
+    return f"on another runtime ({before.runtime}, not {runtime})"
+
+
 def _named(revision: Revision) -> str:
-    models = " ".join(
-        f"--model {name}={value.partition(':')[0]}" for name, value in revision.models.items()
-    )
-    return f"{models}, runtime {revision.runtime}" if revision.runtime else models
+    """What to say on the command line to have it again."""
+    words = [f"--model {name}={value.partition(':')[0]}" for name, value in revision.models.items()]
+    kind, _, precision = revision.runtime.partition(" ")
+    if kind == SERVER:
+        words.append(f"--triton a server that computes in {precision}")
+    elif kind:
+        words.append(f"--runtime {kind}, which then computed in {precision}")
+    return " ".join(words)
 
 
 def _range(entry: ShardEntry) -> KeyRange:

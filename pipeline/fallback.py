@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.policy import PrivacyPolicy
@@ -12,6 +12,8 @@ from serving.errors import CanaryFailed
 log = logging.getLogger(__name__)
 
 VersionsOf = Callable[[str], tuple[int, ...]]
+Probe = Callable[[dict[str, int], Sequence[PrivacyPolicy]], None]
+"""Judges the canary with versions, under every policy; raises CanaryFailed."""
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.errors import ConfigurationError
-from pipeline.fallback import VersionsOf
+from pipeline.fallback import Probe, VersionsOf
+from pipeline.policy import PrivacyPolicy
+from pipeline.stages.build import detectors_for
 from serving import registry
 from serving.backends.choose import open_backend
 from serving.backends.triton_settings import TritonSettings
-from serving.detectors import DetectorSet
 from serving.errors import ModelMissing
 from serving.model_checks import check_models
 
@@ -60,11 +61,12 @@ def versions_for(triton: TritonSettings) -> VersionsOf:
     return versions_of
 
 
-def probe_for(spec: JobSpec) -> Callable[[dict[str, int]], None]:
-    """What judges the canary with given versions, as the workers of ``spec`` would."""
+def probe_for(spec: JobSpec) -> Probe:
+    """What judges the canary with given versions as the workers of ``spec`` do at their start."""
 
-    def probe(versions: dict[str, int]) -> None:
-        detectors = DetectorSet(open_backend(spec.triton, runtime=spec.runtime), versions)
+    def probe(versions: dict[str, int], policies: Sequence[PrivacyPolicy]) -> None:
+        backend = open_backend(spec.triton, runtime=spec.runtime)
+        detectors = detectors_for(backend, policies, versions)
         try:
             detectors.check()
         finally:

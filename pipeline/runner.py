@@ -14,7 +14,7 @@ from pipeline.cut_off import past_policies
 from pipeline.due import Choice, WorkFinder
 from pipeline.engine import Engine, LocalEngine
 from pipeline.errors import ConfigurationError, StreetblurError
-from pipeline.fallback import Versions, VersionsOf
+from pipeline.fallback import Probe, Versions, VersionsOf
 from pipeline.identity import fingerprints, model_versions
 from pipeline.images import ImageLimits
 from pipeline.job import JobRecord, JobSpec, Revision
@@ -70,7 +70,7 @@ class Runner:
         detector: builder of the detectors, ``module:function``.
         engine_factory: makes the engine; by default as the spec says.
         available: versions of a model that could judge, for a fallback.
-        probe: judges the canary with the given versions; raises CanaryFailed.
+        probe: judges the canary with other versions.
     """
 
     spec: JobSpec
@@ -81,7 +81,7 @@ class Runner:
     detector: str = "pipeline.stages.build:packaged_detector"
     engine_factory: EngineFactory | None = None
     available: VersionsOf | None = None
-    probe: Callable[[dict[str, int]], None] | None = None
+    probe: Probe | None = None
     _versions: Versions = field(default_factory=Versions, init=False)
     _overrides: Overrides | None = field(default=None, init=False)
     _unlisted: list[str] = field(default_factory=list, init=False)
@@ -150,7 +150,7 @@ class Runner:
         policy = self._rules(workspace).policy
         for _ in range(MAX_FALLBACKS):
             try:
-                self.probe(self._versions.of(policy))
+                self.probe(self._versions.of(policy), [policy, *(r.policy for r in revisions)])
                 return
             except CanaryFailed as error:
                 if not self._versions.fall_back(error, policy):

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from pipeline.records import Decision, decision_row
 from serving.detectors import DetectionResult
-from serving.errors import ServingError
+from serving.errors import ServerUnavailable, ServingError
 from serving.geometry import Candidate
+
+MOST_FAILURES = 3
+"""One after the other; then a shadow is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,10 @@ class Shadow:
     candidates: tuple[Candidate, ...] = ()
     decisions: tuple[Decision, ...] = ()
 
+    def doubted(self, why: str) -> Shadow:
+        """The same without what was found."""
+        return Shadow(self.plan, self.message or why)
+
     def as_row(self) -> dict[str, Any]:
         """As a value of ``SHADOW_TYPE``."""
         return {
@@ -68,6 +75,9 @@ class Shadow:
 class ShadowDetector:
     """Judges the pictures of one plan; whatever goes wrong concerns the shadow alone.
 
+    A shadow that nobody answers, that fails its canary, or that fails over several pictures one
+    after the other, is asked no more in this process: the job would wait for it again and again.
+
     Args:
         plan: which.
         build: makes the detectors; called when the first picture comes.
@@ -78,24 +88,51 @@ class ShadowDetector:
         self._build = build
         self._detector: Any = None
         self._broken = ""
+        self._failures = 0
+        self._judged = False
 
     def judge(self, pixels: NDArray[np.uint8]) -> Shadow:
         """The shadow of one picture, uint8 [H, W, 3] RGB, upright."""
+        if self._broken:
+            return Shadow(self.plan, self._broken)
         try:
             result = self._result(pixels)
-        except ServingError as error:
-            return Shadow(self.plan, str(error)[:300])
+        except Exception as error:  # noqa: BLE001 - whatever it is, others decide without it
+            self._failures += 1
+            if isinstance(error, ServerUnavailable) or self._failures >= MOST_FAILURES:
+                self._broken = _told(error)
+            return Shadow(self.plan, _told(error))
+        self._failures, self._judged = 0, True
         return Shadow(self.plan, candidates=result.candidates)
 
+    def doubt(self) -> str:
+        """Why nothing counts that it made since this was last asked; empty if it does.
+
+        It judges the canary, if it has judged any picture since.
+        """
+        if self._broken or not self._judged:
+            return self._broken
+        self._judged = False
+        try:
+            return "" if self._detector.check() else "the canary failed somewhere meanwhile"
+        except Exception as error:  # noqa: BLE001 - as above
+            self._broken = _told(error)
+            return self._broken
+
     def _result(self, pixels: NDArray[np.uint8]) -> DetectionResult:
-        if self._broken:
-            raise ServingError(self._broken)
         if self._detector is None:
+            detector = self._build()
             try:
-                self._detector = self._build()
-                self._detector.check()
+                detector.check()
             except ServingError as error:
-                self._broken = str(error)
+                self._broken = _told(error)
                 raise
+            self._detector = detector
         result: DetectionResult = self._detector.detect(pixels)
         return result
+
+
+def _told(error: Exception) -> str:
+    """What an outcome says of it; of what nobody foresaw, the kind as well."""
+    text = str(error) if isinstance(error, ServingError) else f"{type(error).__name__}: {error}"
+    return text[:300]

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.detectors import DetectionResult
-from serving.errors import CanaryFailed, InferenceError, InsaneOutput, ServingError
+from serving.errors import (
+    CanaryFailed,
+    InferenceError,
+    InsaneOutput,
+    NoAnswer,
+    ServerUnavailable,
+    ServingError,
+)
 from serving.geometry import LABELS, Candidate, Label, pairwise_iou
 
 FOLDER = Path(__file__).resolve().parent / "canary"
@@ -90,9 +97,12 @@ def run_canary(
         CanaryFailed: a model does not answer, or as no live model does; or the face or the plate
             is missing, displaced, or scored differently, or the picture is full of others; or the
             filter finds one of them too improbable to keep, or all candidates equally probable.
+        ServerUnavailable: no answer in time: that tells nothing of the model.
     """
     try:
         result = detectors.detect(canary_pixels())
+    except NoAnswer as error:
+        raise unanswered(error) from error
     except (InsaneOutput, InferenceError) as error:
         raise failed(error.model, error.what) from error
     ious: dict[Label, float] = {}
@@ -144,6 +154,15 @@ def failed(model: str, what: str) -> CanaryFailed:
     )
     error.model = model
     return error
+
+
+def unanswered(error: NoAnswer) -> ServerUnavailable:
+    """The error that says that a canary was not judged in time."""
+    return ServerUnavailable(
+        f"the canary was not judged in time ({error.what})",
+        where=error.where,
+        fix="Give the server less to do, or raise triton.timeout_s",
+    )
 
 
 def recorded(detectors: Detects) -> dict[str, Any]:

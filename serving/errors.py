@@ -56,6 +56,10 @@ class InferenceError(ServingError):
     model: str = ""
 
 
+class NoAnswer(InferenceError):
+    """Whoever was asked lives, but did not answer this request in time, tried again and again."""
+
+
 class RejectedInput(InferenceError):
     """The model runs, but cannot judge this input, asked alone and again: the input is at fault.
 

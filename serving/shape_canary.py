@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.backends.protocol import InferenceBackend, Request
-from serving.canary import canary_pixels, failed, known_objects
+from serving.canary import canary_pixels, failed, known_objects, unanswered
 from serving.contracts import DetectorContract
-from serving.errors import CanaryFailed, InferenceError, InsaneOutput
+from serving.errors import CanaryFailed, InferenceError, InsaneOutput, NoAnswer
 from serving.geometry import Label, pairwise_iou
 from serving.looks import View, read_answer
 from serving.shapes import Shape
@@ -83,7 +83,7 @@ def run_shape_canaries(
     Raises:
         CanaryFailed: a model does not answer at a shape, or as no live model does, or it does not
             find each known object there.
-        ServingError: a model is missing, or nobody answers.
+        ServingError: a model is missing, or nobody answers in time.
     """
     asked = [(shape, contract) for shape in shapes for contract in detectors]
     places: list[NDArray[np.float32]] = []
@@ -105,6 +105,8 @@ def run_shape_canaries(
                     floor=MIN_SCORE,
                     fingerprint=fingerprints.get(contract.name),
                 )
+            except NoAnswer as error:
+                raise unanswered(error) from error
             except (InsaneOutput, InferenceError) as error:
                 raise _blind(contract, shape, error.what) from error
             overlap = pairwise_iou(places[number], look.boxes).max(axis=1, initial=0)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pipeline.errors import ConfigurationError
 from pipeline.images import ImageLimits
@@ -23,10 +23,14 @@ from pipeline.stages.publish import Publish
 from pipeline.stages.redact import Redact
 from pipeline.storage import StorageSettings, open_store
 from serving.allocator import keep_freed_memory
+from serving.backends.protocol import InferenceBackend
 from serving.backends.runtimes.choice import Runtime
 from serving.backends.triton_settings import TritonSettings
-from serving.contracts import DETECTORS
+from serving.contracts import DETECTORS, DetectorContract
 from serving.geometry import LABELS
+
+if TYPE_CHECKING:
+    from serving.detectors import DetectorSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,27 +84,41 @@ def packaged_detector(config: StageConfig) -> Detector:
     Candidates well below the policy's thresholds are recorded too, never any above them lost.
     """
     from serving.backends.choose import open_backend
-    from serving.detectors import DEFAULT_FLOOR, DetectorSet
 
-    policies = (config.policy, *config.past.values())
-    floor = {
-        label: min(DEFAULT_FLOOR, *(p.for_label(label).lowest_threshold for p in policies))
-        for label in LABELS
-    }
-    versions = {**config.policy.models.model_dump(), **config.versions}
     backend = open_backend(
         config.triton, repository=config.model_repository, runtime=config.runtime
     )
-    chosen = [one for one in DETECTORS if not config.only or one.name in config.only]
+    return detectors_for(
+        backend,
+        (config.policy, *config.past.values()),
+        {**config.policy.models.model_dump(), **config.versions},
+        fingerprints=config.fingerprints,
+        detectors=[one for one in DETECTORS if not config.only or one.name in config.only],
+    )
+
+
+def detectors_for(
+    backend: InferenceBackend,
+    policies: Sequence[PrivacyPolicy],
+    versions: Mapping[str, int],
+    *,
+    fingerprints: Mapping[str, str] | None = None,
+    detectors: Sequence[DetectorContract] = DETECTORS,
+) -> DetectorSet:
+    """Detectors that serve all of ``policies``, see ``DetectorSet``.
+
+    Their floors lie below every threshold, and their canary is kept by every rule.
+    """
+    from serving.detectors import DEFAULT_FLOOR, DetectorSet
+
+    rules = {label: [policy.for_label(label) for policy in policies] for label in LABELS}
     return DetectorSet(
         backend,
         versions,
-        floor,
-        fingerprints=config.fingerprints,
-        detectors=chosen,
-        least_probability={
-            label: max(p.for_label(label).min_probability for p in policies) for label in LABELS
-        },
+        {k: min(DEFAULT_FLOOR, *(one.lowest_threshold for one in v)) for k, v in rules.items()},
+        fingerprints=fingerprints,
+        detectors=detectors,
+        least_probability={k: max(one.min_probability for one in v) for k, v in rules.items()},
     )
 
 
@@ -141,6 +159,9 @@ def _once(name: str, config: StageConfig, make: Callable[[StageConfig], Made]) -
     return cast(Made, made)
 
 
+SHADOW_S = 10.0
+"""How long a shadow is waited for, at the most: the pictures that it judges wait meanwhile."""
+
 WORKER_KEPT_BYTES = 1 << 28
 """Freed memory that a worker of the CPU steps keeps: some pictures of 5 megapixels."""
 
@@ -164,8 +185,14 @@ def _make_detect(config: StageConfig) -> DetectGroup:
 def _shadowed(config: StageConfig, plan: ShadowPlan) -> StageConfig:
     """The configuration of a shadow: its version alone; of a detector, nothing but that one."""
     fingerprints = {plan.model: plan.fingerprint} if plan.fingerprint else {}
+    servers = replace(
+        config.triton,
+        timeout_s=min(config.triton.timeout_s, SHADOW_S),
+        outage_s=min(config.triton.outage_s, SHADOW_S),
+    )
     return replace(
         config,
+        triton=servers,
         versions={**config.versions, plan.model: plan.version},
         fingerprints={**config.fingerprints, **fingerprints},
         only=(plan.model,) if plan.model in {one.name for one in DETECTORS} else (),

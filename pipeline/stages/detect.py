@@ -36,6 +36,9 @@ GROUP_BYTES = 64 << 20
 costs one canary, a hundredth of the time that its pictures take, and one at the shape of a tensor,
 a few hundredths; the first group costs one at each of its shapes."""
 
+OVERFLOW = "detector_overflow"
+"""Reason of a picture with more objects than a model can report."""
+
 ATTEMPTS = 4
 """Often enough to lose all but one of as many servers, one after the other."""
 
@@ -76,7 +79,7 @@ class Detect:
         full = [flag for flag in result.flags if flag.endswith("_rows_full")]
         if full:
             raise ImageRefused(
-                "detector_overflow",
+                OVERFLOW,
                 f"more objects than the model can report ({', '.join(full)})",
                 where=key,
                 fix="Cut the picture into parts",
@@ -109,7 +112,7 @@ class DetectGroup:
     """
 
     def __init__(self, detector: Detector, shadows: Sequence[ShadowDetector] = ()) -> None:
-        self._detector = detector
+        self._detector, self._shadows = detector, shadows
         self._detect = Detect(detector, shadows)
         for _ in range(ATTEMPTS):
             if detector.check():
@@ -127,23 +130,30 @@ class DetectGroup:
                 group may be published.
         """
         judged = [guarded("detect", self._detect, envelope) for envelope in envelopes]
-        if self._detector.check():
-            return judged
-        suspects = [number for number, one in enumerate(judged) if one.ending is not None]
-        others = [number for number, one in enumerate(judged) if one.ending is None]
-        for number in (*others, *suspects):  # who may end a server comes last
-            judged[number] = self._alone(envelopes[number])
+        if not self._detector.check():
+            suspects = [number for number, one in enumerate(judged) if one.ending is not None]
+            others = [number for number, one in enumerate(judged) if one.ending is None]
+            for number in (*others, *suspects):  # who may end a server comes last
+                judged[number] = self._alone(envelopes[number])
+        for shadow in self._shadows:
+            if why := shadow.doubt():
+                judged = [_without(envelope, shadow, why) for envelope in judged]
         return judged
 
     def _alone(self, envelope: Envelope) -> Envelope:
-        """One picture; what went wrong with it may stand in doubt, a judgement may not."""
+        """One picture; that nobody answers for it may stand in doubt, an answer may not."""
         if envelope.ending is not None:
             return envelope
         for _ in range(ATTEMPTS):
             judged = guarded("detect", self._detect, envelope)
-            if self._detector.check() or judged.ending is not None:
+            if self._detector.check() or _has_no_answer(judged):
                 return judged
         raise _in_doubt()
+
+
+def _has_no_answer(envelope: Envelope) -> bool:
+    """Whether it ended for another reason than what a model said, which may be anything."""
+    return envelope.ending is not None and envelope.ending.reason != OVERFLOW
 
 
 def groups(envelopes: Iterable[Envelope]) -> Iterator[list[Envelope]]:
@@ -158,6 +168,11 @@ def groups(envelopes: Iterable[Envelope]) -> Iterator[list[Envelope]]:
             group, size = [], 0
     if group:
         yield group
+
+
+def _without(envelope: Envelope, shadow: ShadowDetector, why: str) -> Envelope:
+    shadows = (one.doubted(why) if one.plan == shadow.plan else one for one in envelope.shadows)
+    return dataclasses.replace(envelope, shadows=tuple(shadows))
 
 
 def _in_doubt() -> ServerUnavailable:

@@ -37,9 +37,14 @@ def open_backend(
 
 
 def runs_on(triton: TritonSettings, runtime: Runtime) -> str:
-    """What models would run on, for the records: ``triton``, ``openvino bf16`` and so on.
+    """What models run on, for the records: ``openvino bf16``, ``triton onnxruntime f32`` and so on.
 
     Raises:
         InvalidInput: the runtime is not installed.
+        ServerUnavailable: servers are named, and none tells.
     """
-    return "triton" if triton.urls else runtime_in_force(runtime)
+    if not triton.urls:
+        return runtime_in_force(runtime)
+    from serving.backends.served import served_runtime
+
+    return served_runtime(triton)

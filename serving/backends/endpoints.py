@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import tritonclient.grpc as grpcclient
 
+from serving.backends.links import Link, links_to
 from serving.backends.protocol import Request
 from serving.backends.shared_memory import SharedInputs
 from serving.backends.triton_settings import Address
@@ -47,6 +48,8 @@ class Endpoint:
             judged last.
         answers: since it was last asked for whether it was lost.
         lost: whether it was gone after it had answered, since then.
+        links: connections to it at that time.
+        computes: what it runs detectors with; empty if not known.
         excluded: why nobody relies on it; empty if they do.
         trouble: why it did not answer last; None if it did.
         ended: what it was asked when the process of a model turned out to have ended; that model
@@ -65,9 +68,16 @@ class Endpoint:
     in_question: bool = False
     answers: int = 0
     lost: bool = False
+    links: frozenset[Link] = frozenset()
+    computes: frozenset[str] = frozenset()
     excluded: str = ""
     trouble: Trouble | None = None
     ended: Request | None = None
+
+    def moved(self) -> bool:
+        """Whether it has answered over a connection that is gone, since this was last asked."""
+        before, self.links = self.links, links_to(self.address.port)
+        return self.answers > 0 and not before <= self.links
 
     def stop_sharing(self) -> None:
         """Let the memory go: a server that was started again does not know it."""

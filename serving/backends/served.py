@@ -59,6 +59,20 @@ def served_fingerprints(settings: TritonSettings, versions: Mapping[str, int]) -
         backend.close()
 
 
+def served_runtime(settings: TritonSettings) -> str:
+    """What the servers run detectors with, see ``precision.named``; those that are there.
+
+    Raises:
+        ServerUnavailable: none is.
+    """
+    backend = TritonBackend(settings)
+    try:
+        backend.replicas()
+        return backend.runtime
+    finally:
+        backend.close()
+
+
 def served_versions(settings: TritonSettings, model: str) -> tuple[int, ...]:
     """Versions of ``model`` that every server has ready that is there, rising.
 

@@ -17,12 +17,13 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from serving.allocator import keep_freed_memory
 from serving.backends.checks import check_inputs
 from serving.backends.endpoints import Endpoint, Endpoints
+from serving.backends.precision import computes_with, named
 from serving.backends.protocol import InferenceBackend, Outputs, Request, Tensors
 from serving.backends.sharing import Sharing
 from serving.backends.triton_settings import Address, TritonSettings, token
 from serving.backends.troubles import Trouble, process_ended, trouble
 from serving.backends.window import Transport, Window, status_of
-from serving.contracts import CONTRACTS, MULTIPLE, ModelContract
+from serving.contracts import CONTRACTS, DETECTORS, MULTIPLE, ModelContract
 from serving.errors import InferenceError, ModelMissing, ServerUnavailable, ServingError
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ _CHANNEL = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 2),
+    # Never through a proxy: it would be shown the pictures, and nobody sees what is behind it.
+    ("grpc.enable_http_proxy", 0),
 )
 
 
@@ -79,13 +82,12 @@ class TritonBackend(_Asking, Transport):
         InvalidInput: settings that cannot be.
     """
 
-    runtime = "triton"
-
     def __init__(self, settings: TritonSettings) -> None:
         self.settings = settings
         self._headers = {"authorization": f"Bearer {value}"} if (value := token()) else {}
         self._sharing = Sharing(settings, self._headers)
         self._closed = False
+        self.runtime = named(set())
         addresses = settings.addresses()
         keep_freed_memory()
         ends = [Endpoint(address, self._client(address)) for address in addresses]
@@ -109,11 +111,15 @@ class TritonBackend(_Asking, Transport):
             asked = [one for one in self.endpoints.usable() if not one.doubted]
         for one in asked:
             one.in_question = False
+            one.computes = one.computes or self._computes(one)
+        self.runtime = named(set().union(*(one.computes for one in self.endpoints)))
         return [_Replica(self, one) for one in asked]
 
     def steady(self) -> bool:
-        """See ``InferenceBackend.steady``."""
-        lost = [one for one in self.endpoints if one.lost]
+        """See ``InferenceBackend.steady``; also whether each is reached as it was."""
+        lost = [one for one in self.endpoints if one.moved() or one.lost]
+        for one in lost:
+            one.computes = frozenset()  # another server may compute otherwise
         for one in self.endpoints:
             one.lost, one.answers = False, 0
         return not lost
@@ -148,6 +154,20 @@ class TritonBackend(_Asking, Transport):
             for one in index.models
             if one.name == model and one.state == "READY" and one.version.isdigit()
         }
+
+    def _computes(self, endpoint: Endpoint) -> frozenset[str]:
+        """What a server runs detectors with; nothing if it does not tell."""
+        try:
+            told = [
+                endpoint.client.get_model_config(
+                    contract.name, headers=self._headers, client_timeout=PROBE_S
+                )
+                for contract in DETECTORS
+            ]
+        except InferenceServerException as error:
+            log.info("%s does not tell how it computes: %s", endpoint.address.url, error.message())
+            return frozenset()
+        return frozenset(computes_with(one.config) for one in told)
 
     def close(self) -> None:
         """Let connections and shared memory go."""
@@ -211,9 +231,6 @@ class TritonBackend(_Asking, Transport):
 
     def _client(self, address: Address) -> grpcclient.InferenceServerClient:
         credentials = None
-        options = list(_CHANNEL)
-        if address.loopback:  # never through a proxy: it would send pictures away from here
-            options.append(("grpc.enable_http_proxy", 0))
         if address.secure:
             credentials = grpc.ssl_channel_credentials(
                 self.settings.pem("ca_file"),
@@ -221,7 +238,7 @@ class TritonBackend(_Asking, Transport):
                 self.settings.pem("cert_file"),
             )
         return grpcclient.InferenceServerClient(
-            address.target, creds=credentials, channel_args=options
+            address.target, creds=credentials, channel_args=list(_CHANNEL)
         )
 
     def _is_ready(self, endpoint: Endpoint) -> bool:

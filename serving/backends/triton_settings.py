@@ -33,6 +33,11 @@ class Address:
     secure: bool
     loopback: bool
 
+    @property
+    def port(self) -> int:
+        """Of ``target``."""
+        return int(self.target.rpartition(":")[2])
+
     @classmethod
     def parse(cls, url: str) -> Address:
         """Read ``url``.

@@ -19,6 +19,7 @@ from serving.backends.troubles import Trouble, never_arrived, process_ended, tro
 from serving.errors import (
     InferenceError,
     ModelMissing,
+    NoAnswer,
     RejectedInput,
     ServerUnavailable,
 )
@@ -137,7 +138,7 @@ class Window:
         """The answers in order.
 
         Raises:
-            RejectedInput, InferenceError: a request cannot be answered.
+            RejectedInput, NoAnswer, InferenceError: a request cannot be answered.
             ServerUnavailable, ModelMissing: no request can.
         """
         source = enumerate(self.requests)
@@ -215,7 +216,7 @@ class Window:
             flight, result, error = self._done.get(timeout=pause)
         except queue.Empty:
             if pause == longest:
-                raise InferenceError(
+                raise NoAnswer(
                     f"neither answer nor error for {longest:.0f} s", where="gRPC"
                 ) from None
             return
@@ -271,7 +272,7 @@ class Window:
             flight.timeouts += 1
             if flight.timeouts >= MOST_TIMEOUTS:
                 what = f"no answer within {self.timeout_s:g} s, {MOST_TIMEOUTS} times"
-                raise self._about(flight, InferenceError, what)
+                raise self._about(flight, NoAnswer, what)
             self._try_later(flight, text, outage=False)
         elif process_ended(status, text):
             self.endpoints.process_ended(endpoint, flight.request)

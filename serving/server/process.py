@@ -199,6 +199,7 @@ class TritonServer:
         command = [
             str(self._environment.binary),
             f"--model-repository={self.repository}",
+            "--model-control-mode=none",
             f"--backend-directory={backends}",
             *(f"--{name}-address=127.0.0.1" for name in self.ports),
             *(f"--{name}-port={port}" for name, port in self.ports.items()),

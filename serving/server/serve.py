@@ -67,17 +67,18 @@ def serving(
     _remove_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{this_owner()}-"))
     chosen = {**free_ports(*PORTS), **(ports or {})} if ports else None
-    options = _load(repository, log)
     installed = environment.find_environment()
-    server = TritonServer(installed, repository, folder, ports=chosen, options=options)
+    server = None
     try:
+        server = TritonServer(installed, _linked(repository, folder, log), folder, ports=chosen)
         log(f"starting Triton {environment.TRITON} over {repository}")
-        _start(server)
+        _start(server, repository)
         for text in check_served(TritonSettings((server.url,))):
             log(f"{text} ok")
         yield server
     finally:
-        server.stop()
+        if server is not None:
+            server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -105,21 +106,29 @@ def wait_for_end(server: TritonServer) -> None:
     )
 
 
-def _load(repository: Path, log: Callable[[str], None]) -> tuple[str, ...]:
-    """Options that have a server load each folder with a configuration: others would stop it."""
+def _linked(repository: Path, folder: Path, log: Callable[[str], None]) -> Path:
+    """A repository in ``folder`` of links to each model: a folder that is none stops a server.
+
+    The server loads what is there when it starts, and nothing later: whoever may have it load a
+    model on this machine's loopback address, unasked who he is, may have it run any code.
+    """
     folders = sorted(path for path in repository.iterdir() if path.is_dir())
-    models = [path.name for path in folders if _is_model(path)]
-    if others := [path.name for path in folders if path.name not in models]:
+    models = [path for path in folders if _is_model(path)]
+    if others := [path.name for path in folders if path not in models]:
         log(f"not served, for want of a config.pbtxt: {', '.join(others)}")
-    return ("--model-control-mode=explicit", *(f"--load-model={name}" for name in models))
+    linked = folder / "models"
+    linked.mkdir()
+    for path in models:
+        (linked / path.name).symlink_to(path.resolve(), target_is_directory=True)
+    return linked
 
 
 def _is_model(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("config.pbtxt", "configs/cpu.pbtxt"))
 
 
-def _start(server: TritonServer) -> None:
-    """Start it; an error does not name its log, which is removed with its folder.
+def _start(server: TritonServer, repository: Path) -> None:
+    """Start it; an error does not name its folder or its log, which are removed.
 
     Raises:
         ServerFailed: see ``TritonServer.start``.
@@ -128,7 +137,7 @@ def _start(server: TritonServer) -> None:
         server.start()
     except ServerFailed as error:
         raise ServerFailed(
-            error.what, where=error.where, fix="`streetblur models check` looks at the models"
+            error.what, where=str(repository), fix="`streetblur models check` looks at the models"
         ) from None
 
 

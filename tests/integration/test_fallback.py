@@ -69,7 +69,7 @@ def test_the_previous_version_goes_on(source, tmp_path, engine, caplog):
 def failing(*bad):
     """Judges versions of the face detector like a driver: those in ``bad`` fail."""
 
-    def probe(versions):
+    def probe(versions, policies):
         if versions["face_detector"] in bad:
             error = CanaryFailed("the known face is not found", where="canary, face_detector")
             error.model = "face_detector"

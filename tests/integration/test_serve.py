@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +20,7 @@ import psutil
 import pyarrow.dataset as ds
 import pytest
 from PIL import Image
+from tritonclient.utils import InferenceServerException
 
 from serving.backends.shared_memory import FOLDER
 from serving.canary import canary_pixels
@@ -83,6 +88,15 @@ def repository(tmp_path_factory):
     location = find_repository()
     fetch_models(location)
     return triton.copy_repository(location, tmp_path_factory.mktemp("models") / "repository")
+
+
+EVIL = """
+import pathlib
+pathlib.Path({path!r}).touch()
+class TritonPythonModel:
+    def execute(self, requests):
+        return []
+"""
 
 
 @pytest.fixture(scope="module")
@@ -402,3 +416,27 @@ def test_a_token_that_cannot_be_is_told_without_it(served, photographs, tmp_path
     assert done.returncode in {1, 2}
     assert "STREETBLUR_TRITON_TOKEN" in done.stderr
     assert "two-secret" not in done.stderr + done.stdout
+
+
+def test_nobody_can_have_the_server_run_code(served, tmp_path):
+    (server,) = (
+        child for child in served.children if any("--http-port" in word for word in child.cmdline())
+    )
+    (port,) = (word.split("=")[1] for word in server.cmdline() if word.startswith("--http-port="))
+    ran = tmp_path / "ran"
+    tensors = {
+        kind: [{"name": kind, "data_type": "TYPE_FP32", "dims": [1]}]
+        for kind in ("input", "output")
+    }
+    config = {"name": "evil", "backend": "python", "max_batch_size": 0, **tensors}
+    code = base64.b64encode(EVIL.format(path=str(ran)).encode()).decode()
+    body = {"parameters": {"config": json.dumps(config), "file:1/model.py": code}}
+    url = f"http://127.0.0.1:{port}/v2/repository/models/evil/load"
+    asked = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "text/plain"})
+    with pytest.raises(urllib.error.HTTPError, match=r"HTTP Error (4|503)"):
+        urllib.request.urlopen(asked)  # noqa: S310
+    with asking(served.url) as backend:
+        (one,) = backend.endpoints
+        with pytest.raises(InferenceServerException, match="not allowed"):
+            one.client.load_model(FACE)
+    assert not ran.exists()

@@ -13,6 +13,7 @@ from pipeline.job import load_spec
 from pipeline.ledger import Ledger
 from pipeline.policy import load_policy
 from pipeline.records import NamedBox, kept_boxes
+from pipeline.result import Exit
 from pipeline.runner import Runner
 from pipeline.secret import VARIABLE
 from pipeline.stages.build import StageConfig, packaged_detector
@@ -90,14 +91,37 @@ def test_an_outage_after_the_kill_lets_no_other_models_in(source, output):
 def test_another_runtime_is_refused_until_the_killed_run_is_finished(source, output, monkeypatch):
     cut_off(source, output)
     monkeypatch.setattr("pipeline.runner.runs_on", lambda triton, runtime: "another f32")
-    with pytest.raises(ConfigurationError, match="what it blurred in them is not known"):
+    with pytest.raises(
+        ConfigurationError, match=r"on another runtime \(.*, not another f32\)"
+    ) as e:
         run_stubbed(source, output)
+    assert "what it blurred in them is not known" in e.value.what
+    assert "--runtime" in e.value.fix
     monkeypatch.undo()
     monkeypatch.setenv(VARIABLE, SECRET)
     run_stubbed(source, output)
     monkeypatch.setattr("pipeline.runner.runs_on", lambda triton, runtime: "another f32")
     _, recorder = run_stubbed(source, output)
     assert recorder.rows == [], "a runtime alone makes nothing due"
+
+
+def test_who_computes_alike_may_finish_what_another_began(source, output, tmp_path, monkeypatch):
+    def on(runtime):
+        monkeypatch.setattr("pipeline.runner.runs_on", lambda triton, _: runtime)
+
+    on("triton onnxruntime tensorrt fp16 gpu")
+    cut_off(source, output)
+    for other in ("triton onnxruntime f32", "onnxruntime f32"):
+        on(other)
+        with pytest.raises(ConfigurationError, match="computes in onnxruntime tensorrt fp16 gpu"):
+            run_stubbed(source, output)
+    on("triton onnxruntime tensorrt fp16 gpu")
+    run_stubbed(source, output)
+    on("onnxruntime f32")
+    cut_off(source, tmp_path / "another")
+    on("triton onnxruntime f32")
+    result, _ = run_stubbed(source, tmp_path / "another")
+    assert result.exit_code is Exit.COMPLETE
 
 
 def test_allow_unblur_lets_the_present_rules_decide(source, output, lax):

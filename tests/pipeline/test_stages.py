@@ -223,6 +223,14 @@ def test_a_picture_that_ends_every_server_is_quarantined_alone(source: ObjectSto
     assert good.candidates == ()
 
 
+def test_no_picture_is_quarantined_on_the_word_of_a_bad_server(source: ObjectStore) -> None:
+    full = dataclasses.replace(GOOD, flags=("face_rows_full",))
+    detector = Doubtful(full, GOOD, GOOD, full, GOOD, sound=[True, False, True, False, True])
+    assert [one.ending for one in DetectGroup(detector)(two(source))] == [None, None]
+    honest = Doubtful(full, GOOD, sound=[True, True])
+    assert [one.ending is None for one in DetectGroup(honest)(two(source))] == [False, True]
+
+
 def test_doubt_without_end_stops_the_run(source: ObjectStore) -> None:
     with pytest.raises(ServerUnavailable, match="in a row"):
         DetectGroup(Doubtful(sound=[False] * ATTEMPTS))

@@ -76,7 +76,7 @@ def test_a_score_at_the_floor_is_refused_if_decoding_runs_in_half(backend, corne
 
 
 class HalvedBackend(LocalBackend):
-    """The embedded backend with every graph in half where ``chosen`` says so."""
+    """The embedded backend with both detectors' graphs in half where ``chosen`` says so."""
 
     def __init__(self, repository, chosen):
         super().__init__(repository)
@@ -85,7 +85,9 @@ class HalvedBackend(LocalBackend):
             for name in NAMES
         }
 
-    def infer(self, model, inputs, **_):
+    def infer(self, model, inputs, **options):
+        if model not in self._graphs:
+            return super().infer(model, inputs, **options)
         names = [spec.name for spec in CONTRACTS[model].outputs]
         return dict(zip(names, self._graphs[model].run(names, dict(inputs)), strict=True))
 

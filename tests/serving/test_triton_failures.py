@@ -208,6 +208,23 @@ def test_a_frozen_server_ends_one_request_and_goes_on_when_it_wakes(server, embe
     assert same(answer, embedded.infer(FACE, {"image": tensor(1)}, version=1))
 
 
+def test_a_server_too_slow_for_its_canary_is_no_broken_model(server):
+    slow = triton.stubs(server, PLATE)
+    assert slow
+    with asking(server, timeout_s=0.5) as backend:
+        detectors = DetectorSet(backend, VERSIONS)
+        assert detectors.check()
+        try:
+            for process in slow:
+                process.suspend()
+            with pytest.raises(ServerUnavailable, match="not judged in time"):
+                detectors.check()
+        finally:
+            for process in slow:
+                process.resume()
+            restart(server)
+
+
 def test_a_frozen_server_does_not_hold_up_the_other(server, other, embedded, frozen):
     asked = [request(tensor(n)) for n in range(40)]
     with asking(server, other, timeout_s=2.0) as backend:
@@ -594,8 +611,8 @@ def regions_of_this_process():
 # the way to a server
 
 
-def test_loopback_servers_are_never_asked_through_a_proxy(server, monkeypatch):
-    """A proxy for http would be sent the pictures, and would look for the server on its machine."""
+def test_servers_are_never_asked_through_a_proxy(server, monkeypatch):
+    """It would be sent the pictures, and nobody would see which server is behind it."""
     proxy = f"http://127.0.0.1:{free_ports('proxy')['proxy']}"
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, proxy)

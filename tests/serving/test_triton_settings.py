@@ -5,7 +5,9 @@ import logging
 import math
 import pickle
 import string
+import sys
 from concurrent import futures
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -27,7 +29,7 @@ from serving.contracts import CONTRACTS
 from serving.detectors import DetectorSet
 from serving.errors import InferenceError, InsaneOutput, InvalidInput, ServerUnavailable
 from tests.serving import triton
-from tests.serving.triton import FACE, PLATE, asking, tensor
+from tests.serving.triton import FACE, PLATE, asking, request, tensor
 
 SECRET = "tkn-31415926"
 
@@ -270,6 +272,67 @@ def test_the_token_is_sent_from_its_file(guarded, monkeypatch, tmp_path):
     with asking(guarded(Guarded())) as backend:
         assert len(backend.replicas()) == 1
         assert backend.infer(PLATE, {"image": tensor(1)})["peak"].shape == (1,)
+
+
+class Sharing(Guarded):
+    """A server that agrees to everything, and notes which questions came without the token."""
+
+    def __init__(self):
+        super().__init__()
+        self.without = set()
+
+    def _guard(self, context):
+        self.asked += 1
+        if dict(context.invocation_metadata()).get("authorization") != f"Bearer {SECRET}":
+            self.without.add(sys._getframe(1).f_code.co_name)
+
+    def SystemSharedMemoryStatus(self, request, context):  # noqa: N802
+        self._guard(context)
+        return service_pb2.SystemSharedMemoryStatusResponse()
+
+    def SystemSharedMemoryRegister(self, request, context):  # noqa: N802
+        self._guard(context)
+        return service_pb2.SystemSharedMemoryRegisterResponse()
+
+    def SystemSharedMemoryUnregister(self, request, context):  # noqa: N802
+        self._guard(context)
+        return service_pb2.SystemSharedMemoryUnregisterResponse()
+
+    def RepositoryIndex(self, request, context):  # noqa: N802
+        self._guard(context)
+        return service_pb2.RepositoryIndexResponse()
+
+    def ModelConfig(self, request, context):  # noqa: N802
+        self._guard(context)
+        return service_pb2.ModelConfigResponse()
+
+
+def test_no_question_goes_without_the_token(guarded, monkeypatch):
+    servicer = Sharing()
+    for known in (False, True):
+        if known:
+            monkeypatch.setenv(TOKEN_SETTING, SECRET)
+        servicer.asked, servicer.without = 0, set()
+        with asking(guarded(servicer)) as backend:
+            (one,) = backend.endpoints
+            backend.replicas()
+            backend.infer(FACE, {"image": tensor(1)})
+            assert one.memory is not None
+            backend.ready_versions(one, FACE)
+            one.ended = request(tensor(1))
+            assert backend._is_ready(one)
+        assert servicer.asked >= 8
+        assert len(servicer.without) == (0 if known else 7)
+
+
+def test_memory_is_offered_to_servers_on_this_machine_only(guarded):
+    servicer = Sharing()
+    with asking(guarded(servicer)) as backend:
+        (one,) = backend.endpoints
+        one.address = replace(one.address, loopback=False)
+        backend.infer(FACE, {"image": tensor(1)})
+        assert one.memory is None
+    assert servicer.without == {"ModelInfer"}
 
 
 @pytest.mark.parametrize(
