@@ -335,9 +335,13 @@ def test_another_job_is_suspected_only_for_the_same_source(source, output, lax, 
 
 def test_the_detectors_report_all_that_an_earlier_policy_would_blur(monkeypatch):
     floors = []
-    monkeypatch.setattr(
-        "serving.detectors.DetectorSet", lambda backend, versions, floor, **_: floors.append(floor)
-    )
+    more = []
+
+    def made(backend, versions, floor, **options):
+        floors.append(floor)
+        more.append(options)
+
+    monkeypatch.setattr("serving.detectors.DetectorSet", made)
     strict, open_ = (
         load_policy("default").model_copy(
             update={
@@ -356,6 +360,8 @@ def test_the_detectors_report_all_that_an_earlier_policy_would_blur(monkeypatch)
         epoch=1,
         secret_id="",
         past={"digest": open_},
+        fingerprints={"face_detector": "0" * 16},
     )
     packaged_detector(config)
+    assert more[0]["fingerprints"] == {"face_detector": "0" * 16}
     assert floors[0]["plate"] == 0.011

@@ -13,6 +13,7 @@ from serving.contracts import DETECTORS, POSTPROCESSOR
 from serving.detectors import DetectorSet
 from serving.errors import CanaryFailed, InferenceError, InsaneOutput
 from serving.looks import read_answer
+from serving.registry import read_record
 from serving.shape_canary import (
     MIN_SCORE,
     SHORTEST_PX,
@@ -203,6 +204,36 @@ def test_the_graph_is_judged_at_each_shape(backend):
         run(backend, [(416, 480)], face_detector="0" * 16)
 
 
+def test_check_judges_the_very_version_and_graph_at_each_shape(backend):
+    asked = []
+
+    class Noting(Spoiling):
+        def infer(self, model, inputs, *, version=None, timeout_s=None):
+            asked.append((model, version))
+            return super().infer(model, inputs, version=version, timeout_s=timeout_s)
+
+    detectors = DetectorSet(Noting(backend), VERSIONS)
+    detectors.detect(grey(400, 850))
+    assert detectors.check()
+    assert {version for model, version in asked if model != POSTPROCESSOR.name} == {1}
+
+    class Swapped(Spoiling):
+        """Another graph at one shape."""
+
+        def infer(self, model, inputs, *, version=None, timeout_s=None):
+            outputs = super().infer(model, inputs, version=version, timeout_s=timeout_s)
+            if inputs.get("image", np.zeros((1, 0, 0))).shape[1:3] != (416, 864):
+                return outputs
+            return {**outputs, "fingerprint": outputs["fingerprint"] ^ 1}
+
+    known = {name: read_record(backend.repository / name / "1").fingerprint for name in VERSIONS}
+    swapped = Swapped(backend)
+    detectors = DetectorSet(swapped, VERSIONS, fingerprints=known)
+    detectors._used.add((416, 864))
+    with pytest.raises(CanaryFailed, match="height 416 and width 864 px: another graph"):
+        detectors.check()
+
+
 def test_an_insane_answer_at_a_shape_fails(backend):
     def nan(outputs):
         outputs["boxes"][0, 0, 0] = np.nan
@@ -285,6 +316,33 @@ def test_each_replica_is_verified_by_its_name_and_anew_after_a_loss(backend):
     small(detectors)
     assert detectors.check()
     assert two.count() == first
+
+
+def test_a_replica_that_failed_is_verified_anew(backend):
+    class Excluding(Two):
+        def exclude(self, replica, error):
+            return True
+
+        def replicas(self):
+            made = super().replicas()
+            made[0]._spoil, made[0].spoilt = blind, self.spoilt
+            return made
+
+    two = Excluding(backend)
+    two.spoilt = set()
+    detectors = DetectorSet(two, VERSIONS)
+    small(detectors)
+    assert detectors.check()
+    first = two.count()
+    two.spoilt = {(384, 384), (768, 768)}  # those of the canary itself
+    assert not detectors.check()
+    two.count()
+    two.spoilt = set()
+    small(detectors)
+    assert detectors.check()
+    again = two.count()
+    assert again[0] == first[0], "nothing is taken for granted of the one that failed"
+    assert again[1] < first[1]
 
 
 def test_replicas_without_a_name_are_verified_each_time(backend):
