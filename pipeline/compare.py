@@ -40,7 +40,8 @@ class Comparison:
         failed: pictures of which the shadow made nothing, by reason.
         boxes: by label, then least height.
         score_shift: mean of shadow minus current score over boxes that both found; 0 if none.
-        differing: keys with the most boxes that only one of them would blur, and how many.
+        differing: the ``TOP`` keys with the most boxes that only one of them would blur, and how
+            many; a heap.
     """
 
     model: str
@@ -68,8 +69,8 @@ class Comparison:
             theirs = _blurred(shadow["detections"], label)
             apart += self._compare(label, ours, theirs)
         if apart:
-            heapq.heappush(self.differing, (apart, row["key"]))
-            del self.differing[: max(0, len(self.differing) - 4 * TOP)]
+            keep = heapq.heappush if len(self.differing) < TOP else heapq.heappushpop
+            keep(self.differing, (apart, row["key"]))
 
     def _compare(
         self, label: str, ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]
@@ -95,7 +96,7 @@ class Comparison:
         """Ready for JSON."""
         found = asdict(self)
         del found["_shifts"]
-        found["differing"] = sorted(self.differing, reverse=True)[:TOP]
+        found["differing"] = sorted(self.differing, reverse=True)
         found["score_shift"] = round(self.score_shift, 4)
         return found
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.compare import compare
+from pipeline.compare import TOP, Comparison, compare
 from pipeline.result import Exit
 from pipeline.shadow import ShadowPlan
 from tests.integration.jobs import files, pictures, run_stubbed
@@ -73,6 +73,37 @@ def test_the_command_shows_it(source, tmp_path):
     without = command("models", "compare", tmp_path / "plain")
     assert without.returncode == 2
     assert "--shadow" in without.stderr
+
+
+def judged(key, boxes):
+    """One picture of which the deciding version blurs ``boxes`` faces and the shadow none."""
+    face = {"kept": True, "label": "face", "source": "model", "x1": 0, "y1": 0, "x2": 9, "y2": 9}
+    row = {"key": key, "models": "face_detector=1:a", "detections": [face] * boxes}
+    return row, {"message": "", "detections": []}
+
+
+@given(st.lists(st.integers(0, 40), min_size=5 * TOP, max_size=10 * TOP))
+def test_the_pictures_that_differ_most_are_named_whatever_their_order(counts):
+    comparison = Comparison("face_detector", "2:b")
+    for number, boxes in enumerate(counts):
+        comparison.add(*judged(f"{number:03d}.jpg", boxes))
+    pairs = [(boxes, f"{number:03d}.jpg") for number, boxes in enumerate(counts) if boxes]
+    assert comparison.as_dict()["differing"] == sorted(pairs, reverse=True)[:TOP]
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "key", "place"),
+    [
+        ("face_detector", 2, "street/0001.jpg", 0.110163),
+        ("face_detector", 2, "street/0002.jpg", 0.031379),
+        ("face_detector", 2, "day/ü.png", 0.187003),
+        ("plate_detector", 3, "street/0001.jpg", 0.859212),
+    ],
+)
+def test_who_has_a_shadow_is_the_same_in_each_release(model, version, key, place):
+    # place: sha256("<model>\n<version>\n<key>"), its first 8 bytes big-endian, over 2**64; cut off
+    assert not ShadowPlan(model, version, place).wants(key)
+    assert ShadowPlan(model, version, place + 1e-6).wants(key)
 
 
 @given(st.lists(st.text(min_size=1), min_size=200, max_size=200, unique=True))
