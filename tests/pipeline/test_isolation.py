@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import pytest
 
 from pipeline.isolation import run_isolated
@@ -48,3 +50,26 @@ def test_models_that_fail_among_suspects_leave_none_without_an_outcome(source, o
     assert result.exit_code is Exit.COMPLETE
     assert len(recorder.rows) == 4, "what was published is known"
     assert published.isdisjoint(row["key"] for row in recorder.rows)
+
+
+def test_once_models_fail_no_other_process_judges_what_is_left(source, output):
+    pictures(source / "more", 4, seed=3)
+
+    class Ending(Isolated):
+        """Ends the process that found the models broken, so that another would have to start."""
+
+        def run(self, items, *, searching=False):
+            yield from super().run(self._ending(items))
+
+        def _ending(self, items):
+            for number, item in enumerate(items):
+                if number == 2:
+                    (process,) = multiprocessing.active_children()
+                    process.kill()
+                    process.join()
+                yield item
+
+    with pytest.raises(ServerUnavailable, match="nobody answers"):
+        run_stubbed(source, output, detector="unavailable", engine_factory=Ending)
+    assert len(files(output)) == 1, "a fresh process would have published the third picture"
+    assert multiprocessing.active_children() == []
