@@ -200,10 +200,10 @@ def show_comparison(access: Access, as_json: bool) -> None:
 
 
 def check() -> None:
-    """Check every model; an error says which one is wrong."""
+    """Check every version of every model; an error says which ones are wrong."""
     for record in check_models():
         text = f"{record.model} {record.version} sha256 {record.sha256[:16]}"
-        out.print(f"[green]ok[/] {text}, contract and canary")
+        out.print(f"[green]ok[/] {text}, hash, contract and canary")
 
 
 def check_servers(triton: TritonSettings) -> None:

