@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
-from pipeline.policy import PrivacyPolicy
+from pipeline.identity import model_versions
+from pipeline.job import Revision
+from pipeline.ledger import Ledger
+from pipeline.policy import ModelName, PrivacyPolicy
 from serving.errors import CanaryFailed
 
 log = logging.getLogger(__name__)
@@ -14,6 +19,8 @@ log = logging.getLogger(__name__)
 VersionsOf = Callable[[str], tuple[int, ...]]
 Probe = Callable[[dict[str, int], Sequence[PrivacyPolicy]], None]
 """Judges the canary with versions, under every policy; raises CanaryFailed."""
+
+_BETWEEN_REASONS = re.compile(rf"; (?=(?:{'|'.join(get_args(ModelName))}) \d+ failed its canary)")
 
 
 @dataclass(slots=True)
@@ -29,6 +36,27 @@ class Versions:
     available: VersionsOf | None = None
     fallen: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def last(cls, ledger: Ledger, policy: PrivacyPolicy) -> Versions:
+        """Those that judged last in a job that fell back, for whoever plans but judges nothing.
+
+        Of a model for which ``policy`` names another version than the rules did then, it is not
+        known whether it fails: that one counts.
+        """
+        revisions = ledger.revisions() if ledger.job() else []
+        return cls._of_revision(revisions[-1], policy) if revisions else cls()
+
+    @classmethod
+    def _of_revision(cls, revision: Revision, policy: PrivacyPolicy) -> Versions:
+        now, then = policy.models.model_dump(), revision.policy.models.model_dump()
+        fallen = {
+            name: number
+            for name, number in model_versions(revision.models).items()
+            if revision.note and number != then.get(name) == now.get(name)
+        }
+        told = {text.partition(" ")[0]: text for text in _BETWEEN_REASONS.split(revision.note)}
+        return cls(fallen=fallen, reasons={n: told.get(n, revision.note) for n in fallen})
 
     def of(self, policy: PrivacyPolicy) -> dict[str, int]:
         """Versions by model."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.job import Revision
 from pipeline.overrides import named
 from pipeline.records import result_identity
+
+ModelsInForce = Callable[[dict[str, int]], dict[str, str]]
+"""Gives ``version:fingerprint`` of versions, by model."""
 
 
 def row_identity(revision: Revision, key: str, etag: str) -> str:

@@ -22,6 +22,7 @@ from serving.backends.choose import open_backend
 from serving.backends.triton_settings import TritonSettings
 from serving.errors import ModelMissing
 from serving.model_checks import check_models
+from serving.sources import source_of
 
 if TYPE_CHECKING:
     from pipeline.access import Access
@@ -43,7 +44,7 @@ def models_for(triton: TritonSettings, *, fetch_missing: bool = True) -> Models:
     """
     if triton.urls:
         return partial(models_served, triton)
-    return models_in_force if fetch_missing else models_present
+    return models_in_force if fetch_missing else models_foreseen
 
 
 def versions_for(triton: TritonSettings) -> VersionsOf:
@@ -100,14 +101,34 @@ def models_in_force(versions: dict[str, int]) -> dict[str, str]:
     if not all(registry.is_intact(name, number) for name, number in versions.items() if number):
         registry.fetch_models(log=log.info)
     found = models_present(versions)
-    for name, value in found.items():
-        if value.endswith(":missing"):
-            raise ModelMissing(
-                f"version {versions[name]} is not in the model repository",
-                where=f"{name} in {registry.find_repository()}",
-                fix="Put it there, or name another version in the policy (models:)",
-            )
+    for name in _missing(found):
+        raise _is_missing(name, versions[name])
     return found
+
+
+def models_foreseen(versions: dict[str, int]) -> dict[str, str]:
+    """As ``models_in_force``, but fetches nothing: what it would fetch is ``version:missing``.
+
+    Raises:
+        ServingError: a model cannot be had.
+    """
+    found = models_present(versions)
+    for name in _missing(found):
+        if source_of(name, versions[name]) is None:
+            raise _is_missing(name, versions[name])
+    return found
+
+
+def _missing(found: dict[str, str]) -> list[str]:
+    return [name for name, value in found.items() if value.endswith(":missing")]
+
+
+def _is_missing(name: str, version: int) -> ModelMissing:
+    return ModelMissing(
+        f"version {version} is not in the model repository",
+        where=f"{name} in {registry.find_repository()}",
+        fix="Put it there, or name another version in the policy (models:)",
+    )
 
 
 def models_present(versions: dict[str, int]) -> dict[str, str]:

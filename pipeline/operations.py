@@ -153,8 +153,10 @@ def plan(spec: JobSpec) -> None:
 
 def show_preview(spec: JobSpec) -> None:
     """Print what a run would do; writes nothing and fetches no model."""
+    from pipeline.fallback import Versions
     from pipeline.model_commands import models_for
     from pipeline.planner import Rules, assume_models, preview
+    from pipeline.shadow_plans import plan_shadows, refuse_own_shadow
     from serving.backends.choose import runs_on
 
     configured_secret(spec)
@@ -170,11 +172,16 @@ def show_preview(spec: JobSpec) -> None:
     policy = policy.with_models(spec.models)
     overrides = load_overrides(spec.overrides) if spec.overrides else None
     models_of = models_for(spec.triton, fetch_missing=False)
-    models = assume_models(models_of(policy.models.model_dump()), workspace)
+    named = policy.models.model_dump()
+    models_of(named)
+    refuse_own_shadow(spec, named)
+    plan_shadows(spec, models_of)
+    versions = Versions.last(ledger, policy) if spec.fallback == "previous" else Versions()
+    models = assume_models(models_of(versions.of(policy)), workspace)
     found = preview(
         source,
         workspace,
-        Rules(policy, models, overrides, runtime=runs_on(spec.triton, spec.runtime)),
+        Rules(policy, models, overrides, versions.note, runs_on(spec.triton, spec.runtime)),
         damaged=_damaged(workspace),
         shard_size=record.shard_size if record else spec.shard_size,
         allow_unblur=spec.allow_unblur,

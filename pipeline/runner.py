@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from pipeline.due import Choice, WorkFinder
 from pipeline.engine import Engine, LocalEngine
 from pipeline.errors import ConfigurationError, StreetblurError
 from pipeline.fallback import Probe, Versions, VersionsOf
-from pipeline.identity import fingerprints, model_versions
+from pipeline.identity import ModelsInForce, fingerprints, model_versions
 from pipeline.images import ImageLimits
 from pipeline.job import JobRecord, JobSpec, Revision
 from pipeline.lease import Lease, acquire
@@ -40,7 +39,7 @@ from pipeline.preconditions import (
 )
 from pipeline.result import RunResult, exit_code
 from pipeline.secret import NoiseSecret, fresh_secret, install_secret
-from pipeline.shadow import ShadowPlan
+from pipeline.shadow_plans import plan_shadows, refuse_own_shadow, without_own
 from pipeline.stages.build import StageConfig
 from pipeline.storage import AccessDenied, NotFound, ObjectStore
 from pipeline.verify import verify
@@ -53,8 +52,6 @@ log = logging.getLogger(__name__)
 
 MAX_FALLBACKS = 8
 """Versions that may fail one after the other in one run."""
-
-ModelsInForce = Callable[[dict[str, int]], dict[str, str]]
 
 
 @dataclass(slots=True)
@@ -89,12 +86,17 @@ class Runner:
     def plan_only(self) -> tuple[Workspace, Revision]:
         """List the input and write what is new; no image is touched, and nothing forgotten.
 
+        Where the job fell back, it does so by the versions that judged last: nothing is judged
+        here, and ``run`` finds out whether they still have to.
+
         Raises:
             StreetblurError: as ``run``.
         """
         self.spec = self.spec.model_copy(update={"allow_unblur": False})
         source, workspace = self._open()
         with self._lease(workspace) as lease:
+            if self.spec.fallback == "previous":
+                self._versions = Versions.last(workspace.ledger, self._rules(workspace).policy)
             return workspace, self._plan(source, workspace, lease)
 
     def run(self) -> RunResult:
@@ -160,8 +162,9 @@ class Runner:
         spec = self.spec
         source, workspace = places(spec)
         # what is wrong is told before anything is made
-        self._rules(workspace)
-        self._shadows()
+        rules = self._rules(workspace)
+        refuse_own_shadow(spec, rules.policy.models.model_dump())
+        plan_shadows(spec, self.models)
         self._refuse_unknown_shard(workspace)
         with suppress(NotFound):  # where there is no output, nobody published anything
             refuse_lost_records(workspace, allow_unblur=spec.allow_unblur)
@@ -258,6 +261,7 @@ class Runner:
         secret: NoiseSecret,
     ) -> StageConfig:
         spec = self.spec
+        deciding = model_versions(revision.models)
         return StageConfig(
             token=uuid.uuid4().hex,
             input_uri=source.uri,
@@ -270,26 +274,13 @@ class Runner:
             detector=self.detector,
             runtime=spec.runtime,
             triton=spec.triton,
-            versions=model_versions(revision.models),
-            shadows=self._shadows(),
+            versions=deciding,
+            shadows=without_own(plan_shadows(spec, self.models), deciding),
             fingerprints=fingerprints(revision.models),
             models=",".join(f"{name}={value}" for name, value in sorted(revision.models.items())),
             policy_digest=revision.policy_digest,
             past=past_policies([workspace.ledger, *_siblings(workspace, revision)], revision),
         )
-
-    def _shadows(self) -> tuple[ShadowPlan, ...]:
-        """The shadows that the spec asks for.
-
-        Raises:
-            ServingError: there is no such version.
-        """
-        plans = []
-        for model, shares in self.spec.shadow.items():
-            for version, share in shares.items():
-                known = fingerprints(self.models({model: version}))
-                plans.append(ShadowPlan(model, version, share, known.get(model, "")))
-        return tuple(plans)
 
     def _work(
         self, workspace: Workspace, revision: Revision, config: StageConfig, lease: Lease

@@ -9,8 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.compare import TOP, Comparison, compare
+from pipeline.errors import ConfigurationError
+from pipeline.job import load_spec
+from pipeline.operations import show_preview
 from pipeline.result import Exit
 from pipeline.shadow import ShadowPlan
+from serving.errors import ModelMissing
+from serving.registry import REPOSITORY_SETTING
 from tests.integration.jobs import files, pictures, run_stubbed
 from tests.integration.jobs import streetblur as command
 
@@ -42,10 +47,10 @@ def test_a_shadow_changes_no_picture_and_no_identity(source, tmp_path):
 
 
 def test_the_comparison_counts_what_differs(source, tmp_path):
-    shares = {"face_detector": {1: 1.0, 2: 0.5, 3: 1.0}}
+    shares = {"face_detector": {2: 0.5, 3: 1.0, 4: 1.0}}
     result, recorder = run(source, tmp_path / "out", shadow=shares)
     by_version = {one.shadow[0]: one for one in compare(result.workspace.ledger)}
-    same, other, broken = (by_version[name].as_dict() for name in "123")
+    other, broken, same = (by_version[name].as_dict() for name in "234")
     assert same["images"] == 40
     assert sum(c["both"] for c in same["boxes"]["face"].values()) == 40
     assert same["differing"] == []
@@ -73,6 +78,47 @@ def test_the_command_shows_it(source, tmp_path):
     without = command("models", "compare", tmp_path / "plain")
     assert without.returncode == 2
     assert "--shadow" in without.stderr
+
+
+def test_a_version_is_no_shadow_of_itself(source, tmp_path):
+    with pytest.raises(ConfigurationError, match="--shadow face_detector:1: version 1 of face_de"):
+        run(source, tmp_path / "out", shadow={"face_detector": {1: 0.5}})
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigurationError, match="version 1 of face_detector decides itself"):
+        preview(source, tmp_path, shadow={"face_detector": {1: 0.5}})
+
+
+def test_a_shadow_that_comes_to_decide_is_none_any_more(source, tmp_path, caplog):
+    result, recorder = run_stubbed(
+        source,
+        tmp_path / "out",
+        detector="outdated",
+        models_of=models_of,
+        versions={"face_detector": 2},
+        available=lambda model: (1, 2),
+        shadow={"face_detector": {1: 1.0}},
+    )
+    assert result.exit_code is Exit.COMPLETE
+    assert not any(row["shadows"] for row in recorder.rows)
+    assert "face_detector 1 decides now and is no shadow any more" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "flags", [{"shadow": {"face_detector": {9: 0.5}}}, {"models": {"face_detector": 9}}]
+)
+def test_a_dry_run_refuses_a_version_that_a_run_could_not_get(
+    source, tmp_path, monkeypatch, capsys, flags
+):
+    monkeypatch.setenv(REPOSITORY_SETTING, str(tmp_path / "models"))
+    preview(source, tmp_path)
+    assert "40 (" in capsys.readouterr().out, "what can be fetched is no reason to refuse"
+    with pytest.raises(ModelMissing, match=r"face_detector in .*: version 9 is not in the model"):
+        preview(source, tmp_path, **flags)
+    assert not (tmp_path / "models").exists()
+
+
+def preview(source, tmp_path, **flags):
+    show_preview(load_spec(None, input=str(source), output=str(tmp_path / "out"), **flags))
 
 
 def judged(key, boxes):
