@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pipeline.commit import Commit
 from pipeline.engine import EngineCrashed, OutcomeDict
+from pipeline.gate import NOT_JUDGED
 from pipeline.metrics import JobMetrics
 
 log = logging.getLogger(__name__)
@@ -91,12 +92,16 @@ class LogObserver:
         self._rates.expected += images
 
     def outcome(self, row: OutcomeDict) -> None:
-        """Log pictures that were not published, with --verbose all; progress twice a minute."""
+        """Log pictures that were not published, with --verbose all; progress twice a minute.
+
+        How many were not judged because a run ends early, the wave says in one line.
+        """
         self._rates.count()
         self._statuses[row["status"]] += 1
         if row["status"] != "published":
             details = {name: row[name] for name in ("key", "status", "reason", "message")}
-            log.warning("not published", extra={"image": details})
+            level = logging.DEBUG if NOT_JUDGED in row["notes"] else logging.WARNING
+            log.log(level, "not published", extra={"image": details})
         else:
             log.debug("published", extra={"image": {"key": row["key"], "kept": row["kept"]}})
         if time.monotonic() - self._logged > LOG_EVERY_S:

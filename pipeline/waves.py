@@ -124,16 +124,23 @@ class WaveLoop:
         left: dict[tuple[int, int], WorkItem],
         open_shards: dict[int, ShardWork],
     ) -> None:
-        for row in rows:
-            shard = row.pop("shard")
-            if left.pop((shard, row["row"]), None) is None:
-                continue
-            self.processed += 1
-            self.observer.outcome(row)
-            work = open_shards[shard]
-            work.done.append(row)
-            if work.complete:
-                self._commit(open_shards.pop(shard))
+        undone = 0
+        try:
+            for row in rows:
+                shard = row.pop("shard")
+                if left.pop((shard, row["row"]), None) is None:
+                    continue
+                self.processed += 1
+                undone += NOT_JUDGED in row["notes"]
+                self.observer.outcome(row)
+                work = open_shards[shard]
+                work.done.append(row)
+                if work.complete:
+                    self._commit(open_shards.pop(shard))
+        finally:
+            if undone:
+                why = "a model failed, or nobody answered"
+                log.warning("%d pictures were not judged: %s", undone, why)
 
     def _commit(self, work: ShardWork) -> None:
         """Commit the new outcomes with those that stay.

@@ -65,6 +65,7 @@ def run_stubbed(
     probe=None,
     models_of=None,
     versions=None,
+    observers=(),
     **flags,
 ) -> tuple[RunResult, Recorder]:
     """Run a job in this process (local engine by default) with a detector of ``tests.stubs``."""
@@ -74,7 +75,7 @@ def run_stubbed(
     recorder = Recorder.new()
     runner = Runner(
         spec,
-        [recorder],
+        [recorder, *observers],
         lambda versions: models_of(versions) if models_of else dict(models or MODELS),
         choice or Choice(),
         detector=f"tests.stubs:{detector}",
