@@ -102,12 +102,17 @@ def _versions(named: list[str] | None) -> dict[str, str] | None:
     Raises:
         ConfigurationError: not of this form.
     """
-    pairs = [one.partition("=") for one in named or ()]
-    if wrong := [name for name, sign, version in pairs if not (sign and version.isdigit())]:
-        raise ConfigurationError(
-            "this is no NAME=VERSION", where=f"--model {wrong[0]}", fix="--model face_detector=2"
-        )
-    return {name: version for name, _, version in pairs} or None
+    found: dict[str, str] = {}
+    for one in named or ():
+        name, sign, version = one.partition("=")
+        if not (sign and version.isdigit()):
+            raise ConfigurationError(
+                "this is no NAME=VERSION, where VERSION is a number",
+                where=f"--model {one}",
+                fix="For instance --model face_detector=2",
+            )
+        found[name] = version
+    return found or None
 
 
 def _shares(named: list[str] | None) -> dict[str, dict[str, str]] | None:
@@ -122,7 +127,7 @@ def _shares(named: list[str] | None) -> dict[str, dict[str, str]] | None:
         version, sign, share = rest.partition("=")
         if not (colon and sign and version.isdigit()):
             raise ConfigurationError(
-                "this is no NAME:VERSION=SHARE",
+                "this is no NAME:VERSION=SHARE, where VERSION is a number",
                 where=f"--shadow {one}",
                 fix="For instance --shadow face_detector:2=0.1",
             )

@@ -149,7 +149,8 @@ def rerun(
 ) -> None:
     """Do again what failed, what was quarantined, or one shard; without a flag, all that is due.
 
-    Limits and workers are not kept with the job: give the job file that it was run with, if any.
+    Policy, overrides and model versions are kept with the job. Limits, workers, servers, runtime,
+    shadows and fallback are not: give them again, or the job file that it was run with.
     """
     from pipeline import access, operations
 

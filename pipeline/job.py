@@ -96,6 +96,7 @@ class JobSpec(BaseSettings):
             ``stop``.
         runtime: what runs models in the workers: ``onnxruntime`` (float32, the bytes of a Triton
             server), ``openvino``, or ``auto``: OpenVINO in bfloat16 where the processor has it.
+            Only ``auto`` goes with servers.
         triton: the Triton servers to ask, if any, and how; by default the models run in the
             workers.
     """
@@ -134,6 +135,17 @@ class JobSpec(BaseSettings):
                 self.triton.addresses()
             except InvalidInput as error:
                 raise ConfigurationError(error.what, where=error.where, fix=error.fix) from error
+        return self
+
+    @model_validator(mode="after")
+    def _workers_or_servers(self) -> JobSpec:
+        if self.triton.urls and self.runtime != "auto":
+            raise ConfigurationError(
+                f"{self.runtime} would run the models in the workers, but Triton servers run them",
+                where="runtime and triton.urls",
+                fix="Leave out --runtime or --triton; --runtime auto takes back what the "
+                "environment or the job file says",
+            )
         return self
 
     @model_validator(mode="after")

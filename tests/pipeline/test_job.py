@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.access import access_of
+from pipeline.access import access_of, spec_of
 from pipeline.errors import ConfigurationError
 from pipeline.job import (
     check_job_name,
@@ -120,6 +120,32 @@ def test_a_typo_in_the_environment_is_named(caplog):
     (record,) = caplog.records
     assert "STREETBLUR_POLCY" in record.getMessage()
     assert "STREETBLUR_POLICY meant" in record.getMessage()
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_runtime_of_the_workers_and_servers_exclude_each_other(tmp_path, runtime):
+    path = tmp_path / "job.yaml"
+    path.write_text(f"input: a\noutput: b\nruntime: {runtime}\n")
+    servers = {"urls": ("grpc://127.0.0.1:8001",)}
+    assert load_spec(path).runtime == runtime
+    with pytest.raises(ConfigurationError, match=f"{runtime} would run the models in the workers"):
+        load_spec(path, triton=servers)
+    assert load_spec(path, triton=servers, runtime="auto").triton.urls == servers["urls"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"model": ["face_detector=x"]}, "--model face_detector=x: this is no NAME=VERSION, where"),
+        ({"model": ["face_detector"]}, "--model face_detector: this is no NAME=VERSION, where"),
+        ({"shadow": ["face_detector:x=1"]}, "--shadow face_detector:x=1: this is no NAME:VERSION="),
+    ],
+)
+def test_a_version_that_is_no_number_is_told_as_it_was_typed(flags, told):
+    with pytest.raises(ConfigurationError) as caught:
+        spec_of(None, None, None, input="a", output="b", **flags)
+    assert told in str(caught.value)
+    assert "VERSION is a number" in str(caught.value)
 
 
 def test_the_same_places_give_the_same_name(tmp_path, monkeypatch):
