@@ -127,7 +127,7 @@ def _is_missing(name: str, version: int) -> ModelMissing:
     return ModelMissing(
         f"version {version} is not in the model repository",
         where=f"{name} in {registry.find_repository()}",
-        fix="Put it there, or name another version in the policy (models:)",
+        fix="Put it there, or name another version in the policy (models:), --model or --shadow",
     )
 
 

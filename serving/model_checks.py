@@ -11,7 +11,7 @@ from serving.backends.local import LocalBackend
 from serving.canary import CanaryResult, run_canary
 from serving.contracts import CONTRACTS, DETECTORS
 from serving.detectors import DetectorSet
-from serving.errors import CanaryFailed, ModelCorrupt, ModelMissing, ServingError
+from serving.errors import CanaryFailed, ModelCorrupt, ModelMissing, ServingError, VersionTaken
 from serving.graphs import breaches, fingerprint_of
 from serving.pypi import sha256_file
 from serving.registry import (
@@ -20,7 +20,9 @@ from serving.registry import (
     model_path,
     present_versions,
     read_record,
+    refuse_to_replace,
 )
+from serving.sources import source_of
 
 
 def check_models(location: str | Path | None = None) -> Iterator[ModelRecord]:
@@ -36,6 +38,7 @@ def check_models(location: str | Path | None = None) -> Iterator[ModelRecord]:
     Raises:
         ModelMissing: a model is absent, or has no record.
         ModelCorrupt: a file differs from its record, or its graph breaks the contract.
+        VersionTaken: a model of one's own has the number of one that is fetched.
         CanaryFailed: a version does not find the canary's face or plate, or cannot be run.
     """
     repository = find_repository(location)
@@ -45,10 +48,12 @@ def check_models(location: str | Path | None = None) -> Iterator[ModelRecord]:
         for version in present_versions(repository, model) or (1,):
             try:
                 record = check_version(repository, model, version)
+                if (source := source_of(model, version)) is not None:
+                    refuse_to_replace(source, repository / model / str(version))
                 if not _can_judge(model, newest):
                     continue
                 check_canary(repository, model, {**newest, model: version})
-            except (ModelMissing, ModelCorrupt, CanaryFailed) as error:
+            except (ModelMissing, ModelCorrupt, VersionTaken, CanaryFailed) as error:
                 wrong.append(error)
                 continue
             newest[model] = version

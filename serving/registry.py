@@ -205,6 +205,40 @@ def is_intact(model: str, version: int, location: str | Path | None = None) -> b
     return (folder / MODEL_FILE).is_file()
 
 
+def refuse_to_replace(source: ModelSource | BuiltModel, folder: Path) -> None:
+    """Refuse a model in the place of ``source`` that its record says comes from elsewhere.
+
+    Raises:
+        VersionTaken: there is such a model; it must not be written over.
+    """
+    try:
+        record = read_record(folder)
+    except (ModelMissing, ModelCorrupt):
+        return
+    if isinstance(source, BuiltModel):
+        same = record.source == source.module
+    else:
+        same = record.source.startswith(f"{source.weights.project}==")
+        same |= record.sha256 in source.rewritten.values()
+    if same or not (folder / MODEL_FILE).is_file():
+        return
+    raise VersionTaken(
+        f"this version is recorded as another model (source {record.source}, origin "
+        f"{record.origin}) than the one that belongs here ({source.origin})",
+        where=str(folder),
+        fix=advice_to_renumber(folder.parent.parent, source.name, source.version),
+    )
+
+
+def advice_to_renumber(repository: Path, model: str, version: int) -> str:
+    """What to do with a model of one's own that has the number of one that is fetched."""
+    free = max((version, *present_versions(repository, model))) + 1
+    return (
+        f"Move your model to {repository / model / str(free)}, run `python -m serving.record "
+        f"{model} {free}`, and name it in a policy or with --model {model}={free}"
+    )
+
+
 def _fetch(
     source: ModelSource, repository: Path, cache_dir: Path | None, log: Callable[[str], None]
 ) -> FetchedModel:
@@ -214,7 +248,7 @@ def _fetch(
     licence_path = folder / LICENCE_FILE
     if record is not None and licence_path.is_file():
         return FetchedModel(record, path, licence_path.read_text("utf-8"), fresh=False)
-    _refuse_to_replace(source, folder)
+    refuse_to_replace(source, folder)
 
     import onnx
 
@@ -257,43 +291,9 @@ def _build_if_needed(
     record = _intact_record(source, folder)
     if record is not None:
         return FetchedModel(record, folder / MODEL_FILE, "", fresh=False)
-    _refuse_to_replace(source, folder)
+    refuse_to_replace(source, folder)
     log(f"{source.name} {source.version}: {source.origin}, licence {source.licence}")
     return build_model(source, repository)
-
-
-def _refuse_to_replace(source: ModelSource | BuiltModel, folder: Path) -> None:
-    """Refuse to write ``source`` over a model that its record says comes from elsewhere.
-
-    Raises:
-        VersionTaken: there is such a model.
-    """
-    try:
-        record = read_record(folder)
-    except (ModelMissing, ModelCorrupt):
-        return
-    if isinstance(source, BuiltModel):
-        same = record.source == source.module
-    else:
-        same = record.source.startswith(f"{source.weights.project}==")
-        same |= record.sha256 in source.rewritten.values()
-    if same or not (folder / MODEL_FILE).is_file():
-        return
-    raise VersionTaken(
-        f"this version is recorded as another model (source {record.source}, origin "
-        f"{record.origin}) than the one that belongs here ({source.origin})",
-        where=str(folder),
-        fix=advice_to_renumber(folder.parent.parent, source.name, source.version),
-    )
-
-
-def advice_to_renumber(repository: Path, model: str, version: int) -> str:
-    """What to do with a model of one's own that has the number of one that is fetched."""
-    free = max((version, *present_versions(repository, model))) + 1
-    return (
-        f"Move your model to {repository / model / str(free)}, run `python -m serving.record "
-        f"{model} {free}`, and name it in a policy or with --model {model}={free}"
-    )
 
 
 def _write(path: Path, content: bytes) -> None:

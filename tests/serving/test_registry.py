@@ -83,9 +83,10 @@ def test_every_version_judges_the_canary_and_the_sound_ones_are_told(copied):
 
 
 def test_where_no_detector_is_sound_the_others_are_told_and_the_filter_is_not(copied):
-    add_version(copied, PLATE, 1, shifted)
+    add_version(copied, PLATE, 2, shifted)
+    shutil.rmtree(copied / PLATE / "1")
     sound = []
-    with pytest.raises(CanaryFailed, match="canary, plate_detector 1"):
+    with pytest.raises(CanaryFailed, match="canary, plate_detector 2"):
         sound.extend(record.model for record in check_models(copied))
     assert sound == [FACE]
 
@@ -102,6 +103,8 @@ def test_a_model_of_ones_own_is_never_replaced(copied, model):
     with pytest.raises(VersionTaken, match=f"recorded as another model.*--model {model}=2"):
         fetch_models(copied)
     assert {each: path.with_name(each.name).read_bytes() for each in before} == before
+    with pytest.raises(VersionTaken, match="recorded as another model"):
+        list(check_models(copied))
 
 
 def test_a_packaged_model_that_was_recorded_anew_is_mended(copied):
