@@ -23,7 +23,7 @@ from pipeline.policy import PrivacyPolicy
 from pipeline.records import NamedBox
 from pipeline.verify import verify
 from pipeline.workspace import Workspace
-from serving.backends.precision import SERVER, same_boxes
+from serving.backends.precision import SERVER, UNKNOWN, same_boxes
 
 KeyRange = tuple[str, str]
 """First and last key of a shard."""
@@ -188,8 +188,10 @@ def _named(revision: Revision) -> str:
     """What to say on the command line to have it again."""
     words = [f"--model {name}={value.partition(':')[0]}" for name, value in revision.models.items()]
     kind, _, precision = revision.runtime.partition(" ")
-    if kind == SERVER:
-        words.append(f"--triton a server that computes in {precision}")
+    if kind == SERVER and precision and UNKNOWN not in precision:
+        words.append(f"--triton servers that compute with {precision}")
+    elif kind == SERVER:
+        words.append("on Triton servers that did not tell what they compute with")
     elif kind:
         words.append(f"--runtime {kind}, which then computed in {precision}")
     return " ".join(words)

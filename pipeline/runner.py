@@ -274,6 +274,7 @@ class Runner:
             detector=self.detector,
             runtime=spec.runtime,
             triton=spec.triton,
+            planned_runtime=revision.runtime,
             versions=deciding,
             shadows=without_own(plan_shadows(spec, self.models), deciding),
             fingerprints=fingerprints(revision.models),

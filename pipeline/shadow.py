@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.records import Decision, decision_row
 from serving.detectors import DetectionResult
-from serving.errors import ServerUnavailable, ServingError
+from serving.errors import NoAnswer, ServerUnavailable, ServingError
 from serving.geometry import Candidate
 
 MOST_FAILURES = 3
@@ -99,7 +99,8 @@ class ShadowDetector:
             result = self._result(pixels)
         except Exception as error:  # noqa: BLE001 - whatever it is, others decide without it
             self._failures += 1
-            if isinstance(error, ServerUnavailable) or self._failures >= MOST_FAILURES:
+            silent = isinstance(error, ServerUnavailable | NoAnswer)
+            if silent or self._failures >= MOST_FAILURES:
                 self._broken = _told(error)
             return Shadow(self.plan, _told(error))
         self._failures, self._judged = 0, True
@@ -124,7 +125,7 @@ class ShadowDetector:
             detector = self._build()
             try:
                 detector.check()
-            except ServingError as error:
+            except Exception as error:
                 self._broken = _told(error)
                 raise
             self._detector = detector

@@ -19,8 +19,8 @@ from serving.errors import (
     InferenceError,
     InsaneOutput,
     NoAnswer,
-    ServerUnavailable,
     ServingError,
+    TooSlow,
 )
 from serving.geometry import LABELS, Candidate, Label, pairwise_iou
 
@@ -97,7 +97,7 @@ def run_canary(
         CanaryFailed: a model does not answer, or as no live model does; or the face or the plate
             is missing, displaced, or scored differently, or the picture is full of others; or the
             filter finds one of them too improbable to keep, or all candidates equally probable.
-        ServerUnavailable: no answer in time: that tells nothing of the model.
+        TooSlow: no answer in time: that tells nothing of the model.
     """
     try:
         result = detectors.detect(canary_pixels())
@@ -156,9 +156,9 @@ def failed(model: str, what: str) -> CanaryFailed:
     return error
 
 
-def unanswered(error: NoAnswer) -> ServerUnavailable:
+def unanswered(error: NoAnswer) -> TooSlow:
     """The error that says that a canary was not judged in time."""
-    return ServerUnavailable(
+    return TooSlow(
         f"the canary was not judged in time ({error.what})",
         where=error.where,
         fix="Give the server less to do, or raise triton.timeout_s",

@@ -78,6 +78,10 @@ class ServerUnavailable(ServingError):
     """No server answered for as long as an outage is waited for."""
 
 
+class TooSlow(ServerUnavailable):
+    """A server lives, but does not even judge its canary in time."""
+
+
 class InsaneOutput(ServingError):
     """The model answered, but no live model answers like that: the image must not be published.
 

@@ -230,6 +230,21 @@ def refuse_to_replace(source: ModelSource | BuiltModel, folder: Path) -> None:
     )
 
 
+def _set_aside(source: ModelSource | BuiltModel, folder: Path, log: Callable[[str], None]) -> None:
+    """Keep a model file of which nobody knows where it comes from under another name."""
+    path = folder / MODEL_FILE
+    if not path.is_file():
+        return
+    known = set(source.rewritten.values()) if isinstance(source, ModelSource) else set()
+    with suppress(ModelMissing, ModelCorrupt):
+        known.add(read_record(folder).sha256)
+    digest = sha256_file(path)
+    if digest not in known:
+        kept = path.with_name(f"{MODEL_FILE}.{digest[:12]}")
+        path.replace(kept)
+        log(f"{path} had no record that fits; it is kept as {kept.name}")
+
+
 def advice_to_renumber(repository: Path, model: str, version: int) -> str:
     """What to do with a model of one's own that has the number of one that is fetched."""
     free = max((version, *present_versions(repository, model))) + 1
@@ -249,6 +264,7 @@ def _fetch(
     if record is not None and licence_path.is_file():
         return FetchedModel(record, path, licence_path.read_text("utf-8"), fresh=False)
     refuse_to_replace(source, folder)
+    _set_aside(source, folder, log)
 
     import onnx
 
@@ -292,6 +308,7 @@ def _build_if_needed(
     if record is not None:
         return FetchedModel(record, folder / MODEL_FILE, "", fresh=False)
     refuse_to_replace(source, folder)
+    _set_aside(source, folder, log)
     log(f"{source.name} {source.version}: {source.origin}, licence {source.licence}")
     return build_model(source, repository)
 

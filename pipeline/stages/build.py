@@ -69,6 +69,7 @@ class StageConfig:
     model_repository: str | None = None
     runtime: Runtime = "auto"
     triton: TritonSettings = field(default_factory=TritonSettings)
+    planned_runtime: str = ""
     models: str = ""
     versions: Mapping[str, int] = field(default_factory=dict)
     only: tuple[str, ...] = ()
@@ -86,7 +87,10 @@ def packaged_detector(config: StageConfig) -> Detector:
     from serving.backends.choose import open_backend
 
     backend = open_backend(
-        config.triton, repository=config.model_repository, runtime=config.runtime
+        config.triton,
+        repository=config.model_repository,
+        runtime=config.runtime,
+        planned=config.planned_runtime,
     )
     return detectors_for(
         backend,

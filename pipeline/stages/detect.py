@@ -177,7 +177,8 @@ def _without(envelope: Envelope, shadow: ShadowDetector, why: str) -> Envelope:
 
 def _in_doubt() -> ServerUnavailable:
     return ServerUnavailable(
-        f"the canary failed somewhere {ATTEMPTS} times in a row",
+        f"{ATTEMPTS} times in a row a canary failed, or a server was lost or reached anew",
         where="detectors",
-        fix="Run `streetblur models check` against each server; nothing doubtful was published",
+        fix="See the log, and run `streetblur models check` against each server; nothing doubtful "
+        "was published",
     )

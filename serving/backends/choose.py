@@ -15,6 +15,7 @@ def open_backend(
     repository: str | Path | None = None,
     threads: int = 1,
     runtime: Runtime = "auto",
+    planned: str = "",
 ) -> InferenceBackend:
     """The Triton backend if ``triton`` names a server, else the embedded one.
 
@@ -23,6 +24,7 @@ def open_backend(
         repository: of the embedded backend, see ``registry.find_repository``.
         threads: of each model in the embedded backend.
         runtime: of the embedded backend.
+        planned: what ``runs_on`` gave for the run: servers that compute otherwise are left out.
 
     Raises:
         ServingError: the settings cannot be, or the repository cannot be used.
@@ -30,7 +32,7 @@ def open_backend(
     if triton.urls:
         from serving.backends.triton import TritonBackend
 
-        return TritonBackend(triton)
+        return TritonBackend(triton, planned)
     from serving.backends.local import LocalBackend
 
     return LocalBackend(repository, threads=threads, runtime=runtime)

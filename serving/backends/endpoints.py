@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import tritonclient.grpc as grpcclient
 
-from serving.backends.links import Link, links_to
+from serving.backends.links import Link, links_to, places_of
 from serving.backends.protocol import Request
 from serving.backends.shared_memory import SharedInputs
 from serving.backends.triton_settings import Address
@@ -49,6 +49,7 @@ class Endpoint:
         answers: since it was last asked for whether it was lost.
         lost: whether it was gone after it had answered, since then.
         links: connections to it at that time.
+        places: addresses and ports that its name has had.
         computes: what it runs detectors with; empty if not known.
         excluded: why nobody relies on it; empty if they do.
         trouble: why it did not answer last; None if it did.
@@ -69,15 +70,28 @@ class Endpoint:
     answers: int = 0
     lost: bool = False
     links: frozenset[Link] = frozenset()
+    places: frozenset[tuple[str, int]] = frozenset()
     computes: frozenset[str] = frozenset()
     excluded: str = ""
     trouble: Trouble | None = None
     ended: Request | None = None
 
-    def moved(self) -> bool:
-        """Whether it has answered over a connection that is gone, since this was last asked."""
-        before, self.links = self.links, links_to(self.address.port)
-        return self.answers > 0 and not before <= self.links
+    def moved(self, established: frozenset[Link]) -> bool:
+        """Whether it may have answered over another connection than those there are now.
+
+        Since this was last asked: over one that is gone, or one that was not there then.
+
+        Args:
+            established: see ``links.established``.
+        """
+        before, now = self.links, self.linked(established)
+        self.links = now
+        return self.answers > 0 and not (before and now and before <= now)
+
+    def linked(self, established: frozenset[Link]) -> frozenset[Link]:
+        """Those of ``established`` that lead to it, by any address that its name ever had."""
+        self.places |= places_of(self.address.host, self.address.port)
+        return links_to(self.places, established)
 
     def stop_sharing(self) -> None:
         """Let the memory go: a server that was started again does not know it."""

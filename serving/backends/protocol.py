@@ -38,7 +38,7 @@ class InferenceBackend(Protocol):
     servers. Where a replica's answers cannot be relied on it is excluded, and the others go on.
 
     Attributes:
-        runtime: what computes, for the records: ``openvino bf16``, ``triton``.
+        runtime: what computes, for the records: ``openvino bf16``, ``triton onnxruntime f32``.
         name: tells a replica from the others of its backend, the same at each call of
             ``replicas``; one without a name is taken for another each time, unless it is the
             backend itself.

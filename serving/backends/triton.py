@@ -8,28 +8,32 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import grpc
 import numpy as np
 import tritonclient.grpc as grpcclient
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from serving.allocator import keep_freed_memory
+from serving.backends.channel import open_client
 from serving.backends.checks import check_inputs
 from serving.backends.endpoints import Endpoint, Endpoints
-from serving.backends.precision import computes_with, named
+from serving.backends.links import established
+from serving.backends.precision import UNKNOWN, computes_with, kinds_of, named
 from serving.backends.protocol import InferenceBackend, Outputs, Request, Tensors
 from serving.backends.sharing import Sharing
-from serving.backends.triton_settings import Address, TritonSettings, token
+from serving.backends.triton_settings import TritonSettings, token
 from serving.backends.troubles import Trouble, process_ended, trouble
 from serving.backends.window import Transport, Window, status_of
 from serving.contracts import CONTRACTS, DETECTORS, MULTIPLE, ModelContract
-from serving.errors import InferenceError, ModelMissing, ServerUnavailable, ServingError
+from serving.errors import InferenceError, ModelMissing, ServerUnavailable, ServingError, TooSlow
 
 log = logging.getLogger(__name__)
 
 PROBE_S = 1.0
 """How long a server may take to say that it lives."""
+
+TELL_S = 5.0
+"""How long a server may take to tell how it is configured."""
 
 REPLICA_OUTAGE_S = 2.0
 """How long a server that is gone is waited for while there are others that can do its work."""
@@ -37,23 +41,6 @@ REPLICA_OUTAGE_S = 2.0
 PROCESS_PROBE_S = 3.0
 """How long a model may take for the least there is to ask, once its process has ended: Triton takes
 a second to say that it has not come back."""
-
-_CHANNEL = (
-    # Options of our own replace the client's, message limits included.
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    # By default a server that comes back is found after up to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    # A server that vanished without a word is noticed.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 0),
-    ("grpc.http2.max_pings_without_data", 2),
-    # Never through a proxy: it would be shown the pictures, and nobody sees what is behind it.
-    ("grpc.enable_http_proxy", 0),
-)
 
 
 class _Asking(InferenceBackend):
@@ -77,20 +64,22 @@ class TritonBackend(_Asking, Transport):
 
     Args:
         settings: which servers, and how they are reached.
+        runtime: servers that tell of another one are not relied on; any if empty.
 
     Raises:
         InvalidInput: settings that cannot be.
     """
 
-    def __init__(self, settings: TritonSettings) -> None:
+    def __init__(self, settings: TritonSettings, runtime: str = "") -> None:
         self.settings = settings
+        self._kinds = kinds_of(runtime)
         self._headers = {"authorization": f"Bearer {value}"} if (value := token()) else {}
         self._sharing = Sharing(settings, self._headers)
         self._closed = False
         self.runtime = named(set())
         addresses = settings.addresses()
         keep_freed_memory()
-        ends = [Endpoint(address, self._client(address)) for address in addresses]
+        ends = [Endpoint(address, open_client(address, settings)) for address in addresses]
         self.endpoints = Endpoints(ends, self._is_ready)
 
     def infer_many(
@@ -111,13 +100,23 @@ class TritonBackend(_Asking, Transport):
             asked = [one for one in self.endpoints.usable() if not one.doubted]
         for one in asked:
             one.in_question = False
-            one.computes = one.computes or self._computes(one)
+            if not one.computes or UNKNOWN in one.computes:
+                one.computes = self._computes(one)
+        asked = [one for one in asked if not self._is_of_another_kind(one)]
         self.runtime = named(set().union(*(one.computes for one in self.endpoints)))
+        links = established()
+        for one in asked:
+            if not one.answers:  # what it answers from now on goes over these
+                one.links = one.linked(links)
         return [_Replica(self, one) for one in asked]
 
     def steady(self) -> bool:
         """See ``InferenceBackend.steady``; also whether each is reached as it was."""
-        lost = [one for one in self.endpoints if one.moved() or one.lost]
+        links = established()
+        moved = [one for one in self.endpoints if one.moved(links)]
+        for one in moved:
+            log.warning("%s was reached by another connection meanwhile", one.address.url)
+        lost = [*moved, *(one for one in self.endpoints if one.lost)]
         for one in lost:
             one.computes = frozenset()  # another server may compute otherwise
         for one in self.endpoints:
@@ -129,10 +128,12 @@ class TritonBackend(_Asking, Transport):
         if not isinstance(replica, _Replica):
             return False
         log.warning("%s is not asked for now: %s", replica.endpoint.address.url, error)
+        slow = isinstance(error, TooSlow)  # so may the others be: they are not tried without end
         if isinstance(error, ServerUnavailable):
             self.endpoints.rest(replica.endpoint)
             replica.endpoint.in_question = False
-            return len(self.endpoints.usable()) > 1
+            others = [one for one in self.endpoints.usable() if one is not replica.endpoint]
+            return any(not one.doubted for one in others) if slow else bool(others)
         return self.endpoints.exclude(replica.endpoint, str(error))
 
     def ready_versions(self, endpoint: Endpoint, model: str) -> set[int]:
@@ -155,18 +156,38 @@ class TritonBackend(_Asking, Transport):
             if one.name == model and one.state == "READY" and one.version.isdigit()
         }
 
+    def _is_of_another_kind(self, endpoint: Endpoint) -> bool:
+        """Exclude a server that computes otherwise than it was agreed.
+
+        Raises:
+            ServerUnavailable: no other is left.
+        """
+        others = endpoint.computes - self._kinds - {UNKNOWN}
+        if not self._kinds or not others:
+            return False
+        what = f"it computes with {', '.join(others)}, not {', '.join(sorted(self._kinds))}"
+        log.warning("%s is not asked for now: %s", endpoint.address.url, what)
+        endpoint.lost = True  # what it has answered does not count
+        if not self.endpoints.exclude(endpoint, what):
+            raise ServerUnavailable(
+                what,
+                where=endpoint.address.url,
+                fix="Run the same command again: a run asks servers when it begins",
+            )
+        return True
+
     def _computes(self, endpoint: Endpoint) -> frozenset[str]:
-        """What a server runs detectors with; nothing if it does not tell."""
+        """What a server runs detectors with; ``UNKNOWN`` if it does not tell."""
         try:
             told = [
                 endpoint.client.get_model_config(
-                    contract.name, headers=self._headers, client_timeout=PROBE_S
+                    contract.name, headers=self._headers, client_timeout=TELL_S
                 )
                 for contract in DETECTORS
             ]
         except InferenceServerException as error:
             log.info("%s does not tell how it computes: %s", endpoint.address.url, error.message())
-            return frozenset()
+            return frozenset({UNKNOWN})
         return frozenset(computes_with(one.config) for one in told)
 
     def close(self) -> None:
@@ -228,18 +249,6 @@ class TritonBackend(_Asking, Transport):
             gone_s=gone_s,
         )
         return window.answers()
-
-    def _client(self, address: Address) -> grpcclient.InferenceServerClient:
-        credentials = None
-        if address.secure:
-            credentials = grpc.ssl_channel_credentials(
-                self.settings.pem("ca_file"),
-                self.settings.pem("key_file"),
-                self.settings.pem("cert_file"),
-            )
-        return grpcclient.InferenceServerClient(
-            address.target, creds=credentials, channel_args=list(_CHANNEL)
-        )
 
     def _is_ready(self, endpoint: Endpoint) -> bool:
         """Whether a server lives; it says that it is ready only when each of its models is.

@@ -34,6 +34,11 @@ class Address:
     loopback: bool
 
     @property
+    def host(self) -> str:
+        """Of ``target``, without brackets."""
+        return self.target.rpartition(":")[0].strip("[]")
+
+    @property
     def port(self) -> int:
         """Of ``target``."""
         return int(self.target.rpartition(":")[2])

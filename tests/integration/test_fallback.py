@@ -6,6 +6,9 @@ import pytest
 
 from pipeline.errors import ConfigurationError
 from pipeline.graph import RayEngine
+from pipeline.job import load_spec
+from pipeline.model_commands import probe_for
+from pipeline.policy import load_policy
 from pipeline.records import kept_boxes
 from pipeline.result import Exit
 from pipeline.verify import verify
@@ -93,6 +96,32 @@ def test_after_a_fallback_the_next_run_goes_on_with_what_judged_last(source, tmp
     mended, recorder = run(source, output, "centre", None, **{**more, "probe": failing()})
     assert mended.revision.note == ""
     assert len(recorder.rows) == GROUPS + 5, "the version that the policy names judges again"
+
+
+def test_the_canary_is_judged_under_every_policy_that_the_job_had(source, tmp_path):
+    output = tmp_path / "out"
+    run(source, output, "ageing", None, available=lambda model: (1, 2), policy="us")
+    seen = []
+
+    def probe(versions, policies):
+        seen.extend(policy.name for policy in policies)
+
+    run(source, output, "centre", None, probe=probe, policy="eu")
+    assert set(seen) == {"us", "eu"}
+
+
+def demanding(least):
+    policy = load_policy("default")
+    face = policy.face.model_copy(update={"min_probability": least})
+    return policy.model_copy(update={"face": face})
+
+
+def test_a_filter_that_one_policy_could_not_use_fails_before_the_run(tmp_path):
+    spec = load_spec(None, input=str(tmp_path), output=str(tmp_path / "out"), job="probe")
+    versions = {"face_detector": 1, "plate_detector": 1, "postprocessor": 1}
+    probe_for(spec)(versions, [demanding(0.0), demanding(0.5)])
+    with pytest.raises(CanaryFailed, match="probability"):
+        probe_for(spec)(versions, [demanding(0.0), demanding(0.999)])
 
 
 def test_what_is_not_judged_leaves_earlier_outcomes_in_force(source, tmp_path):

@@ -109,13 +109,13 @@ def test_who_computes_alike_may_finish_what_another_began(source, output, tmp_pa
     def on(runtime):
         monkeypatch.setattr("pipeline.runner.runs_on", lambda triton, _: runtime)
 
-    on("triton onnxruntime tensorrt fp16 gpu")
+    on("triton onnxruntime fp16 gpu 01234567")
     cut_off(source, output)
     for other in ("triton onnxruntime f32", "onnxruntime f32"):
         on(other)
-        with pytest.raises(ConfigurationError, match="computes in onnxruntime tensorrt fp16 gpu"):
+        with pytest.raises(ConfigurationError, match="compute with onnxruntime fp16 gpu 01234567"):
             run_stubbed(source, output)
-    on("triton onnxruntime tensorrt fp16 gpu")
+    on("triton onnxruntime fp16 gpu 01234567")
     run_stubbed(source, output)
     on("onnxruntime f32")
     cut_off(source, tmp_path / "another")

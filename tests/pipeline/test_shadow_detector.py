@@ -10,7 +10,7 @@ import pytest
 from pipeline.shadow import MOST_FAILURES, ShadowDetector, ShadowPlan
 from pipeline.stages.detect import DetectGroup, Detector
 from pipeline.storage import ObjectStore, StorageSettings, open_store
-from serving.errors import InferenceError, ServerUnavailable
+from serving.errors import InferenceError, NoAnswer, ServerUnavailable
 from tests.pipeline.test_stages import GOOD, Doubtful, Scripted, two
 
 
@@ -57,3 +57,23 @@ def test_a_shadow_whose_canary_fails_later_tells_nothing(source: ObjectStore) ->
     assert messages(group, source) == ["", ""]
     assert messages(group, source) == ["the canary failed somewhere meanwhile"] * 2
     assert shadow.doubt() == ""
+
+
+def test_a_success_forgives_failures(source: ObjectStore) -> None:
+    failure = InferenceError("no answer")
+    answers = [failure, failure, GOOD, failure, failure, GOOD, GOOD, GOOD]
+    group, _ = shadowed(lambda: Scripted(*answers))
+    told = [message for _ in range(4) for message in messages(group, source)]
+    assert told == ["no answer."] * 2 + [""] + ["no answer."] * 2 + [""] * 3
+
+
+def test_what_a_shadow_judged_before_it_broke_does_not_count(source: ObjectStore) -> None:
+    group, _ = shadowed(lambda: Scripted(GOOD, ServerUnavailable("gone")))
+    assert messages(group, source) == ["gone."] * 2
+
+
+def test_a_shadow_that_hangs_is_given_up_at_once(source: ObjectStore) -> None:
+    made = Scripted(NoAnswer("no answer in time"))
+    group, _ = shadowed(lambda: made)
+    assert messages(group, source) == ["no answer in time."] * 2
+    assert made.answers == []

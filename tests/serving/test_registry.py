@@ -233,3 +233,18 @@ def test_errors_survive_pickling():
         *("where", "fix"),
     )
     assert str(again) == "where: what. fix."
+
+
+def test_a_model_without_a_record_is_set_aside_and_not_lost(tmp_path):
+    folder = tmp_path / "postprocessor" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"mine")
+    told = []
+    fetch_models(tmp_path, log=told.append)
+    (kept,) = folder.glob("model.onnx.*")
+    assert kept.read_bytes() == b"mine"
+    assert any(kept.name in line for line in told)
+    assert is_intact("postprocessor", 1, tmp_path)
+    (folder / "model.onnx").write_bytes(b"damaged")
+    fetch_models(tmp_path, log=told.append)
+    assert {path.read_bytes() for path in folder.glob("model.onnx.*")} == {b"mine", b"damaged"}

@@ -11,7 +11,7 @@ from pipeline.stages.envelope import Envelope
 from serving.backends.protocol import InferenceBackend
 from serving.contracts import DETECTORS, POSTPROCESSOR
 from serving.detectors import DetectorSet
-from serving.errors import CanaryFailed, InferenceError, InsaneOutput
+from serving.errors import CanaryFailed, InferenceError, InsaneOutput, NoAnswer, TooSlow
 from serving.looks import read_answer
 from serving.registry import read_record
 from serving.shape_canary import (
@@ -232,6 +232,14 @@ def test_check_judges_the_very_version_and_graph_at_each_shape(backend):
     detectors._used.add((416, 864))
     with pytest.raises(CanaryFailed, match="height 416 and width 864 px: another graph"):
         detectors.check()
+
+
+def test_no_answer_in_time_at_a_shape_says_nothing_of_the_model(backend):
+    def late(outputs):
+        raise NoAnswer("no answer within 30 s, 3 times")
+
+    with pytest.raises(TooSlow, match="not judged in time"):
+        run(Spoiling(backend, late, {(416, 480)}), [(416, 480)])
 
 
 def test_an_insane_answer_at_a_shape_fails(backend):

@@ -1,6 +1,7 @@
 """Whether it is still the same server that answers, and what it computes with."""
 
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -8,11 +9,15 @@ import time
 import pytest
 
 from serving.backends.choose import runs_on
-from serving.backends.precision import computes_with, named, same_boxes
+from serving.backends.endpoints import Endpoint
+from serving.backends.links import established, links_to
+from serving.backends.precision import UNKNOWN, computes_with, kinds_of, named, same_boxes
 from serving.backends.runtimes.choice import runtime_in_force
-from serving.backends.triton_settings import TritonSettings
+from serving.backends.triton import TritonBackend
+from serving.backends.triton_settings import Address, TritonSettings
 from serving.contracts import DETECTORS
 from serving.detectors import DetectorSet
+from serving.errors import ServerUnavailable
 from tests.serving.conftest import VERSIONS
 from tests.serving.model_configs import parse
 from tests.serving.triton import FACE, asking, tensor
@@ -91,9 +96,16 @@ def test_another_client_of_the_same_server_raises_no_doubt(triton_server, canary
 @pytest.mark.parametrize("contract", DETECTORS, ids=lambda one: one.name)
 def test_a_configuration_tells_what_computes(repository, contract):
     folder = repository / contract.name
-    production = parse((folder / "config.pbtxt").read_text())
-    assert computes_with(production) == "onnxruntime tensorrt fp16 gpu"
-    assert computes_with(parse((folder / "configs/cpu.pbtxt").read_text())) == "onnxruntime f32"
+    production = (folder / "config.pbtxt").read_text()
+    kind = computes_with(parse(production))
+    assert re.fullmatch("onnxruntime fp16 gpu [0-9a-f]{8}", kind)
+    for change in (("FP16", "INT8"), ("KIND_GPU", "KIND_CPU"), ('"FP16"', '""')):
+        assert computes_with(parse(production.replace(*change))) != kind
+    assert computes_with(parse(production.replace("max_queue_size: 128", ""))) == kind
+    plain = (folder / "configs/cpu.pbtxt").read_text()
+    assert computes_with(parse(plain)) == "onnxruntime f32"
+    other = plain.replace('backend: "onnxruntime"', 'backend: "openvino"')
+    assert computes_with(parse(other)) != "onnxruntime f32"
 
 
 def test_servers_tell_what_they_run_models_with(triton_server):
@@ -101,14 +113,80 @@ def test_servers_tell_what_they_run_models_with(triton_server):
     assert runs_on(settings, "auto") == "triton onnxruntime f32"
     assert same_boxes(runs_on(settings, "auto"), runtime_in_force("onnxruntime"))
     with asking(triton_server) as backend:
-        assert backend.runtime == "triton"
+        assert backend.runtime == "triton unknown"
         backend.replicas()
         assert backend.runtime == "triton onnxruntime f32"
+
+
+def test_a_server_that_computes_otherwise_than_planned_is_left_out(triton_server):
+    planned = named({"onnxruntime fp16 gpu 01234567"})
+    backend = TritonBackend(TritonSettings((triton_server.url,)), planned)
+    with (
+        contextlib.closing(backend),
+        pytest.raises(ServerUnavailable, match="not onnxruntime fp16"),
+    ):
+        backend.replicas()
+    agreed = TritonBackend(TritonSettings((triton_server.url,)), "triton onnxruntime f32")
+    with contextlib.closing(agreed):
+        assert len(agreed.replicas()) == 1
+    assert kinds_of("openvino bf16") == kinds_of("triton") == kinds_of("triton unknown") == set()
 
 
 def test_only_the_same_arithmetic_finds_the_same_boxes():
     assert same_boxes("openvino bf16", "openvino bf16")
     assert not same_boxes("openvino bf16", "onnxruntime f32")
-    half = named({"onnxruntime tensorrt fp16 gpu"})
+    half = named({"onnxruntime fp16 gpu 01234567"})
+    assert same_boxes(half, half)
     assert not same_boxes(half, named({"onnxruntime f32"}))
+    assert not same_boxes(half, named({"onnxruntime fp16 gpu 01234568"}))
     assert not same_boxes(named({"onnxruntime f32", "onnxruntime f32 gpu"}), "onnxruntime f32")
+    for nobody_knows in ("triton", named(set()), named({"onnxruntime f32", UNKNOWN})):
+        assert not same_boxes(nobody_knows, nobody_knows)
+
+
+def test_doubt_needs_an_answer_and_a_connection_that_did_not_stay():
+    one = Endpoint(Address.parse("grpc://127.0.0.1:7"), None)
+    first, second = ("127.0.0.1", 1000, "127.0.0.1", 7), ("127.0.0.1", 1001, "127.0.0.1", 7)
+    elsewhere = {("127.0.0.1", 1002, "127.0.0.2", 7), ("127.0.0.1", 1003, "127.0.0.1", 8)}
+
+    def moved(*links, answers):
+        one.answers = answers
+        return one.moved(frozenset({*links, *elsewhere}))
+
+    assert not moved(answers=0)
+    assert not moved(first, answers=0)
+    assert not moved(first, answers=1)
+    assert not moved(first, second, answers=1), "another client of this process"
+    assert moved(second, answers=1)
+    assert not moved(second, answers=1)
+    assert moved(answers=1), "it answered, and nobody sees over what"
+    assert moved(first, answers=1), "who answered in between is not known"
+    assert not moved(first, answers=1)
+
+
+def test_a_connection_that_ends_just_before_it_is_looked_at_hides_nobody(balancer, canary):
+    with asking(balancer.url, shared_memory=False) as backend:
+        detectors = DetectorSet(backend, VERSIONS)
+        assert detectors.check()
+        steady = backend.steady
+
+        def cut_before():
+            balancer.cut()
+            deadline = time.monotonic() + 10
+            while established_to(balancer) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            return steady()
+
+        backend.steady = cut_before
+        detectors.detect(canary)
+        assert not detectors.check()
+        backend.steady = steady
+        detectors.detect(canary)
+        assert not detectors.check(), "it was another connection, known to nobody"
+        detectors.detect(canary)
+        assert detectors.check()
+
+
+def established_to(balancer):
+    port = Address.parse(balancer.url).port
+    return links_to({("127.0.0.1", port)}, established())
