@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import tritonclient.grpc as grpcclient
 
-from serving.backends.links import Link, links_to, places_of
+from serving.backends.links import Link, established, links_to, places_of
 from serving.backends.protocol import Request
 from serving.backends.shared_memory import SharedInputs
 from serving.backends.triton_settings import Address
@@ -76,22 +76,22 @@ class Endpoint:
     trouble: Trouble | None = None
     ended: Request | None = None
 
-    def moved(self, established: frozenset[Link]) -> bool:
+    def moved(self, links: frozenset[Link]) -> bool:
         """Whether it may have answered over another connection than those there are now.
 
         Since this was last asked: over one that is gone, or one that was not there then.
 
         Args:
-            established: see ``links.established``.
+            links: see ``links.established``.
         """
-        before, now = self.links, self.linked(established)
+        before, now = self.links, self.linked(links)
         self.links = now
         return self.answers > 0 and not (before and now and before <= now)
 
-    def linked(self, established: frozenset[Link]) -> frozenset[Link]:
-        """Those of ``established`` that lead to it, by any address that its name ever had."""
+    def linked(self, links: frozenset[Link]) -> frozenset[Link]:
+        """Those of ``links`` that lead to it, by any address that its name ever had."""
         self.places |= places_of(self.address.host, self.address.port)
-        return links_to(self.places, established)
+        return links_to(self.places, links)
 
     def stop_sharing(self) -> None:
         """Let the memory go: a server that was started again does not know it."""
@@ -175,7 +175,9 @@ class Endpoints:
         endpoint.in_flight -= 1
 
     def answered(self, endpoint: Endpoint) -> None:
-        """Count an answer."""
+        """Count an answer, and note over what the first one may have come."""
+        if not endpoint.answers and not endpoint.links:
+            endpoint.links = endpoint.linked(established())
         endpoint.in_flight -= 1
         endpoint.failures = 0
         endpoint.in_question = True

@@ -104,10 +104,6 @@ class TritonBackend(_Asking, Transport):
                 one.computes = self._computes(one)
         asked = [one for one in asked if not self._is_of_another_kind(one)]
         self.runtime = named(set().union(*(one.computes for one in self.endpoints)))
-        links = established()
-        for one in asked:
-            if not one.answers:  # what it answers from now on goes over these
-                one.links = one.linked(links)
         return [_Replica(self, one) for one in asked]
 
     def steady(self) -> bool:
