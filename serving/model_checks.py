@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
 
 from serving.backends.local import LocalBackend
+from serving.backends.protocol import InferenceBackend
 from serving.canary import CanaryResult, run_canary
 from serving.contracts import CONTRACTS, DETECTORS
 from serving.detectors import DetectorSet
@@ -115,15 +116,33 @@ def check_canary(repository: Path, model: str, versions: dict[str, int]) -> Cana
         CanaryFailed: see ``check_models``.
         ModelCorrupt: it cannot be opened.
     """
-    only = [contract for contract in DETECTORS if contract.name == model] or DETECTORS
     backend = LocalBackend(repository)
+    try:
+        return judge_version(backend, model, versions)
+    finally:
+        backend.close()
+
+
+def judge_version(
+    backend: InferenceBackend, model: str, versions: Mapping[str, int], place: str = ""
+) -> CanaryResult:
+    """As ``check_canary``, by any backend.
+
+    Args:
+        backend: runs it.
+        model, versions: as there.
+        place: where that is, for the error: a server's address.
+
+    Raises:
+        CanaryFailed: as there.
+    """
+    only = [contract for contract in DETECTORS if contract.name == model] or DETECTORS
     try:
         return run_canary(DetectorSet(backend, versions, detectors=only))
     except CanaryFailed as error:
+        where = f"canary, {model} {versions[model]}"
         raise CanaryFailed(
             error.what,
-            where=f"canary, {model} {versions[model]}",
+            where=f"{where} at {place}" if place else where,
             fix="Take the version out of the repository, or put a sound one there",
         ) from error
-    finally:
-        backend.close()

@@ -9,10 +9,9 @@ from dataclasses import replace
 from serving.backends.protocol import InferenceBackend
 from serving.backends.triton import TritonBackend, least_inputs
 from serving.backends.triton_settings import TritonSettings
-from serving.canary import run_canary
 from serving.contracts import CONTRACTS, DETECTORS, FINGERPRINT, ModelContract
-from serving.detectors import DetectorSet
-from serving.errors import CanaryFailed, ModelCorrupt, ModelMissing, ServerUnavailable
+from serving.errors import ModelCorrupt, ModelMissing, ServerUnavailable
+from serving.model_checks import judge_version
 from serving.sanity import check_tensors
 
 log = logging.getLogger(__name__)
@@ -119,17 +118,8 @@ def _check_one(backend: TritonBackend, url: str) -> Iterator[str]:
         raise ModelMissing("no version of the model is ready", where=f"{lacking[0]} at {url}")
     newest = {contract.name: ready[contract.name][-1] for contract in DETECTORS}
     for model, versions in ready.items():
-        only = [contract for contract in DETECTORS if contract.name == model] or DETECTORS
         for version in versions:
-            judged = DetectorSet(backend, {**newest, model: version}, detectors=only)
-            try:
-                run_canary(judged)
-            except CanaryFailed as error:
-                raise CanaryFailed(
-                    error.what,
-                    where=f"canary, {model} {version} at {url}",
-                    fix="Take the version out of the repository, or put a sound one there",
-                ) from error
+            judge_version(backend, model, {**newest, model: version}, url)
             yield f"{model} {version} at {url}: canary"
 
 

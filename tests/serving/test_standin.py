@@ -38,22 +38,26 @@ def standin(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def load(standin: ModuleType, repository: Path) -> Callable[[str, Callable[[Config], None]], None]:
+def load(standin: ModuleType, repository: Path) -> Callable[[str, Callable[[Config], None]], Any]:
     """Loads version 1 of a model with its configuration for CPUs, after a change to that."""
 
-    def load_changed(model: str, change: Callable[[Config], None]) -> None:
+    def load_changed(model: str, change: Callable[[Config], None]) -> Any:
         text = (repository / model / "configs" / "cpu.pbtxt").read_text()
         config = json_format.MessageToDict(parse(text), preserving_proto_field_name=True)
         change(config)
         place = {"model_repository": str(repository / model), "model_version": "1"}
-        standin.TritonPythonModel().initialize({"model_config": json.dumps(config), **place})
+        made = standin.TritonPythonModel()
+        made.initialize({"model_config": json.dumps(config), **place})
+        return made
 
     return load_changed
 
 
 @pytest.mark.parametrize("model", CONTRACTS)
 def test_every_configuration_fits_its_graph(load: Any, model: str) -> None:
-    load(model, lambda config: None)
+    loaded = load(model, lambda config: None)
+    assert {one.name for one in loaded._session.get_outputs()} >= set(loaded._outputs)
+    assert sorted(loaded._outputs) == sorted(spec.name for spec in CONTRACTS[model].outputs)
 
 
 def other_type(kind: str) -> Callable[[Config], None]:
