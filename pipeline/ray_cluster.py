@@ -23,6 +23,7 @@ from ray._private import worker as ray_worker
 
 from pipeline.errors import EngineUnavailable
 from pipeline.scratch import make_scratch, remove_scratch, scratch_root
+from serving.allocator import ONE_ARENA
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,12 @@ def connect(workers: int, address: str | None) -> bool:
         try:
             _refuse_silent(address)
             # what its core writes to file descriptor 2 tells why, as its exception does not
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                address=address,
+                runtime_env={"env_vars": ONE_ARENA},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
         except Exception as error:
             raise _no_cluster(error, address, SHARED_FIX) from error
         return False
@@ -71,6 +77,9 @@ def connect(workers: int, address: str | None) -> bool:
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(1000 * _A_YEAR_S))
     # What is left in this process of a cluster whose GCS died would end the process by then.
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(_A_YEAR_S))
+    # Ray Data runs models in a thread of its workers; these inherit our environment.
+    for name, value in ONE_ARENA.items():
+        os.environ.setdefault(name, value)
     _demand_token()
     on_terminate = signal.getsignal(signal.SIGTERM)
     disconnect()  # what is left of a cluster before

@@ -11,6 +11,14 @@ _M_MMAP_MAX = -4
 
 KEPT_BYTES = 1 << 30
 
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
+"""The environment of a process whose models run in another thread than its main one.
+
+glibc gives such a thread a heap of its own, in pieces of 64 MB, which cannot be told to keep what a
+model frees: 1.7 times the CPU time of detection (docs/benchmarks/README.md). Too late once the
+process runs, since a thread stays with its heap.
+"""
+
 
 def keep_freed_memory(limit: int = KEPT_BYTES) -> bool:
     """Let this process keep the memory it frees and use it again.

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from serving import NO_TELEMETRY
-from serving.allocator import KEPT_BYTES
+from serving.allocator import KEPT_BYTES, ONE_ARENA
 from serving.errors import FetchFailed
 from serving.pypi import CACHE_SETTING, cache_directory, locked
 
@@ -29,7 +29,7 @@ _DONE = ".installed"
 _KEEP_FREED_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
-    "MALLOC_ARENA_MAX": "1",
+    **ONE_ARENA,
 }
 """As ``serving.allocator`` for processes of our own, in glibc's words. The server and the processes
 of its models run models on one thread each, so one arena is enough."""
