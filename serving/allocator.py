@@ -15,8 +15,8 @@ ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 """The environment of a process whose models run in another thread than its main one.
 
 glibc gives such a thread a heap of its own, in pieces of 64 MB, which cannot be told to keep what a
-model frees: 1.7 times the CPU time of detection (docs/benchmarks/README.md). Too late once the
-process runs, since a thread stays with its heap.
+model frees: a third more CPU time of detection with ONNX Runtime (docs/benchmarks/README.md). Once
+the process runs it is too late, since a thread stays with its heap.
 """
 
 

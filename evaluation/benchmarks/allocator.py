@@ -2,11 +2,11 @@
 
 ``python -m evaluation.benchmarks.allocator [--repeats N] [--every N] [--data DIR]``
 
-Three parts, in child processes of their own, interleaved: detection on every fifth picture of dev,
-without reading, decoding and the loading of the models; the same in a thread that is not the main
-one, as Ray Data does it, keeping memory, with one arena against glibc's default; and the other
-steps (decode, hand over, redact four faces, check) on one picture of dev enlarged to 5 megapixels.
-Medians of the repeats are compared.
+In child processes of their own, interleaved, medians of the repeats: detection on every fifth
+picture of dev, without reading, decoding and the loading of the models; detection on pictures
+enlarged to 2448x2048, with each runtime, in a thread that is not the main one, as Ray Data does it:
+memory is kept either way, with one arena against as many as glibc likes; and the other steps
+(decode, hand over, redact four faces, check) on one enlarged picture.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import os
 import platform
 import resource
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,6 +28,7 @@ from unittest.mock import patch
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluation.benchmarks.children import Report, measure
 from pipeline.blocks import pack, unpack
@@ -41,8 +43,14 @@ from pipeline.redaction import RedactionBox
 from pipeline.stages.build import WORKER_KEPT_BYTES
 from pipeline.stages.envelope import Envelope
 from serving.allocator import ONE_ARENA, keep_freed_memory
-from serving.detectors import load_detectors
+from serving.backends.local import LocalBackend
+from serving.backends.runtimes.choice import Runtime
+from serving.detectors import DetectorSet, load_detectors
 from serving.geometry import Box
+
+Pixels = NDArray[np.uint8]
+FULL = (2448, 2048)
+RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
 
 
 class Meter:
@@ -62,38 +70,48 @@ class Meter:
         self.report["peak_mb"] = after.ru_maxrss / 1024
 
 
-def detection(keep: bool, paths: Sequence[Path], pipe: Connection) -> None:
-    """Detect on ``paths``; send what it cost."""
-    with nullcontext() if keep else patch("serving.backends.local.keep_freed_memory"):
-        detectors = load_detectors(load_policy(DEFAULT_POLICY).models.model_dump())
+def judge(detectors: DetectorSet, pictures: Iterable[Pixels], pipe: Connection) -> None:
+    """Detect on ``pictures``; send what it cost."""
     detectors.check()
     meter = Meter()
-    for path in paths:
-        bgr = cv2.imread(str(path))
-        if bgr is None:
-            continue
-        pixels = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    for pixels in pictures:
         with meter:
             detectors.detect(pixels)
     pipe.send(meter.report)
 
 
-def detection_in_thread(keep: bool, paths: Sequence[Path], pipe: Connection) -> None:
-    """As ``detection``, in another thread; the memory is to be kept either way."""
-    thread = Thread(target=detection, args=(True, paths, pipe))
+def detection(keep: bool, paths: Sequence[Path], pipe: Connection) -> None:
+    """Detect on ``paths``; send what it cost."""
+    with nullcontext() if keep else patch("serving.backends.local.keep_freed_memory"):
+        detectors = load_detectors(load_policy(DEFAULT_POLICY).models.model_dump())
+    judge(detectors, map(read, paths), pipe)
+
+
+def in_thread(runtime: Runtime, paths: Sequence[Path], pipe: Connection) -> None:
+    """Detect on ten of ``paths``, enlarged, in a thread; send what it cost."""
+    taken = [cv2.resize(read(path), FULL, interpolation=cv2.INTER_CUBIC) for path in paths[:10]]
+    versions = load_policy(DEFAULT_POLICY).models.model_dump()
+    detectors = DetectorSet(LocalBackend(runtime=runtime), versions)
+    detectors.detect(np.asarray(taken[0]))
+    thread = Thread(target=judge, args=(detectors, taken, pipe))
     thread.start()
     thread.join()
+
+
+def read(path: Path) -> Pixels:
+    """A picture, RGB."""
+    bgr = cv2.imread(str(path))
+    if bgr is None:
+        raise SystemExit(f"{path} cannot be read")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def other_steps(keep: bool, paths: Sequence[Path], pipe: Connection) -> None:
     """The other steps on the first of ``paths``, enlarged, 20 times; send what they cost."""
     if keep:
         keep_freed_memory(WORKER_KEPT_BYTES)
-    small = cv2.imread(str(paths[0]))
-    if small is None:
-        raise SystemExit(f"{paths[0]} cannot be read")
-    large = cv2.resize(small, (2448, 2048), interpolation=cv2.INTER_CUBIC)
-    data = cv2.imencode(".jpg", large)[1].tobytes()
+    large = cv2.resize(read(paths[0]), FULL, interpolation=cv2.INTER_CUBIC)
+    data = cv2.imencode(".jpg", large[:, :, ::-1])[1].tobytes()
     policy = load_policy(DEFAULT_POLICY)
     style = policy.face.style
     boxes = [
@@ -114,29 +132,28 @@ def other_steps(keep: bool, paths: Sequence[Path], pipe: Connection) -> None:
     pipe.send(meter.report)
 
 
-@contextmanager
-def one_arena() -> Iterator[None]:
-    """Processes that are started within have one arena, as Ray's workers here."""
-    with patch.dict(os.environ, ONE_ARENA):
-        yield
+Side = Callable[[], Report]
 
 
-def compare(
-    one_side: Callable[..., None], paths: Sequence[Path], repeats: int
-) -> dict[str, object]:
-    """Medians of both ways, and their ratio."""
+def compare(name: str, plain: Side, ours: Side, repeats: int) -> dict[str, object]:
+    """Medians of both sides, and their ratio."""
     runs: dict[str, list[Report]] = {"default": [], "kept": []}
     for _ in range(repeats):
-        for name, found in runs.items():
-            with one_arena() if name == "kept" else nullcontext():
-                found.append(measure(one_side, name == "kept", paths))
-            print(one_side.__name__, name, json.dumps(found[-1]), flush=True)
+        for way, side in (("default", plain), ("kept", ours)):
+            runs[way].append(side())
+            print(name, way, json.dumps(runs[way][-1]), flush=True)
     medians = {
-        name: {key: round(statistics.median(one[key] for one in found), 2) for key in found[0]}
-        for name, found in runs.items()
+        way: {key: round(statistics.median(one[key] for one in found), 2) for key in found[0]}
+        for way, found in runs.items()
     }
     ratio = round(medians["kept"]["cpu_s"] / medians["default"]["cpu_s"], 3)
     return {"ratio": ratio, **medians}
+
+
+def threads(runtime: Runtime, paths: Sequence[Path], environment: dict[str, str]) -> Report:
+    """``in_thread`` in a process with ``environment``."""
+    with patch.dict(os.environ, environment):
+        return measure(in_thread, runtime, paths)
 
 
 def main() -> None:
@@ -147,12 +164,25 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5, help="take every Nth picture")
     arguments = parser.parse_args()
     paths = sorted((Path(arguments.data) / "dev").rglob("*.jpg"))[:: arguments.every]
+    n = arguments.repeats
     result = {
         "pictures": len(paths),
-        "repeats": arguments.repeats,
-        "detection": compare(detection, paths, arguments.repeats),
-        "detection_in_thread": compare(detection_in_thread, paths, arguments.repeats),
-        "other_steps": compare(other_steps, paths, arguments.repeats),
+        "repeats": n,
+        **{
+            name: compare(
+                name, partial(measure, side, False, paths), partial(measure, side, True, paths), n
+            )
+            for name, side in (("detection", detection), ("other_steps", other_steps))
+        },
+        **{
+            f"{runtime}_in_thread": compare(
+                runtime,
+                partial(threads, runtime, paths, {}),
+                partial(threads, runtime, paths, ONE_ARENA),
+                n,
+            )
+            for runtime in RUNTIMES
+        },
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {name: version(name) for name in ("onnxruntime", "numpy")},
     }
