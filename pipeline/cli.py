@@ -23,12 +23,12 @@ from pipeline.cli_options import (
     AsJson,
     Execution,
     ExistingJob,
-    Insecure,
+    InsecureServers,
     JobOptions,
     LogOption,
     Policy,
     ServerPort,
-    Servers,
+    ServersToCheck,
     Verbose,
     grouped,
 )
@@ -223,7 +223,7 @@ def models_fetch() -> None:
 
 
 @models_app.command("check")
-def models_check(triton: Servers = None, insecure: Insecure = None) -> None:
+def models_check(triton: ServersToCheck = None, insecure: InsecureServers = None) -> None:
     """Check files, contracts and the canary image; or, with --triton, what servers answer."""
     from pipeline import access, model_commands
 

@@ -68,6 +68,19 @@ Servers = Annotated[
         "By default the models run in the workers.",
     ),
 ]
+ServersToCheck = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--triton",
+        metavar="URL",
+        help="A Triton server to check, grpc://host:port (grpcs:// for TLS); repeat it for "
+        "several. By default the model repository here is checked.",
+    ),
+]
+InsecureServers = Annotated[
+    bool | None,
+    typer.Option("--insecure", help="Accept servers elsewhere that are reached without TLS."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

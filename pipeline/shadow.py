@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +102,7 @@ class ShadowDetector:
             self._failures += 1
             silent = isinstance(error, ServerUnavailable | NoAnswer)
             if silent or self._failures >= MOST_FAILURES:
-                self._broken = _told(error)
+                self._give_up(error)
             return Shadow(self.plan, _told(error))
         self._failures, self._judged = 0, True
         return Shadow(self.plan, candidates=result.candidates)
@@ -117,18 +118,25 @@ class ShadowDetector:
         try:
             return "" if self._detector.check() else "the canary failed somewhere meanwhile"
         except Exception as error:  # noqa: BLE001 - as above
-            self._broken = _told(error)
+            self._give_up(error)
             return self._broken
+
+    def _give_up(self, error: Exception) -> None:
+        """Ask no more; connections and memory go."""
+        self._broken = _told(error)
+        detector, self._detector = self._detector, None
+        if detector is not None:
+            with suppress(Exception):
+                detector.close()
 
     def _result(self, pixels: NDArray[np.uint8]) -> DetectionResult:
         if self._detector is None:
-            detector = self._build()
+            self._detector = self._build()
             try:
-                detector.check()
+                self._detector.check()
             except Exception as error:
-                self._broken = _told(error)
+                self._give_up(error)
                 raise
-            self._detector = detector
         result: DetectionResult = self._detector.detect(pixels)
         return result
 

@@ -74,6 +74,10 @@ class RejectedInput(InferenceError):
     row: int = 0
 
 
+class EndsServer(RejectedInput):
+    """Servers end when they are asked for this input, tried again and again."""
+
+
 class ServerUnavailable(ServingError):
     """No server answered for as long as an outage is waited for."""
 

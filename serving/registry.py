@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from serving.contracts import CONTRACTS
@@ -231,18 +231,19 @@ def refuse_to_replace(source: ModelSource | BuiltModel, folder: Path) -> None:
 
 
 def _set_aside(source: ModelSource | BuiltModel, folder: Path, log: Callable[[str], None]) -> None:
-    """Keep a model file of which nobody knows where it comes from under another name."""
+    """Keep a model file that is not known to be one of ours under another name.
+
+    A record is no proof: whoever puts a model of one's own there may have mended its hash.
+    """
     path = folder / MODEL_FILE
     if not path.is_file():
         return
     known = set(source.rewritten.values()) if isinstance(source, ModelSource) else set()
-    with suppress(ModelMissing, ModelCorrupt):
-        known.add(read_record(folder).sha256)
     digest = sha256_file(path)
     if digest not in known:
         kept = path.with_name(f"{MODEL_FILE}.{digest[:12]}")
         path.replace(kept)
-        log(f"{path} had no record that fits; it is kept as {kept.name}")
+        log(f"{path} was not what is made there; it is kept as {kept.name}")
 
 
 def advice_to_renumber(repository: Path, model: str, version: int) -> str:
@@ -348,8 +349,13 @@ def read_record(folder: Path) -> ModelRecord:
             "the model has no record", where=str(path), fix=_FETCH if fetched else f"Run `{own}`"
         )
     try:
-        return ModelRecord(**json.loads(path.read_text("utf-8")))
-    except (ValueError, TypeError) as error:
+        content = json.loads(path.read_text("utf-8"))
+        kinds = {one.name: int if one.name == "version" else str for one in fields(ModelRecord)}
+        wrong = [name for name, value in content.items() if type(value) is not kinds.get(name)]
+        if wrong:
+            raise ValueError(f"wrong: {', '.join(wrong)}")
+        return ModelRecord(**content)
+    except (ValueError, TypeError, AttributeError) as error:
         raise ModelCorrupt(
             f"the record cannot be read ({error})",
             where=str(path),

@@ -67,6 +67,15 @@ class DeadlyDetector(CentreDetector):
         return super().detect(pixels)
 
 
+class FatalDetector(CentreDetector):
+    """Kills its process on any picture."""
+
+    def detect(self, pixels: np.ndarray) -> DetectionResult:
+        """Die."""
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().detect(pixels)
+
+
 class UnluckyDetector(CentreDetector):
     """Kills its process at the first picture, and at no other while the file STUB_DIED stands."""
 
@@ -161,6 +170,11 @@ def counting(config):
 
 def deadly(config):
     return DeadlyDetector()
+
+
+def deadly_shadow(config):
+    """Version 2, where it is a shadow, kills its process."""
+    return FatalDetector() if config.only else CentreDetector()
 
 
 def unlucky(config):

@@ -183,8 +183,9 @@ def measure(server: TritonServer, repeats: int, images: int, log: Callable[[str]
     plain = Plain()
     for repeat in range(repeats + 1):
         for way, costs in found.items():
-            base = plain.cost(way, images)
-            value = cost(way, server, images)
+            count = max(images, 2 * way.batch * way.in_flight)
+            base = plain.cost(way, count)
+            value = cost(way, server, count)
             log(f"{repeat} {way}: {value}, in-process {base:.1f}, {value.whole / base:.3f}")
             if repeat:
                 costs.append((value, base))
@@ -216,7 +217,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--images", type=int, default=8, help="images a way and repeat")
+    parser.add_argument("--images", type=int, default=8, help="images a way and repeat, at least")
     parser.add_argument("--markdown", type=Path, help="write the table there as well")
     arguments = parser.parse_args()
     environment.install(log=print)

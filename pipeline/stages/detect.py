@@ -11,9 +11,15 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ImageRefused
 from pipeline.shadow import ShadowDetector
-from pipeline.stages.envelope import Envelope, guarded
+from pipeline.stages.envelope import Envelope, code_of, guarded
 from serving.detectors import DetectionResult
-from serving.errors import InferenceError, InsaneOutput, RejectedInput, ServerUnavailable
+from serving.errors import (
+    EndsServer,
+    InferenceError,
+    InsaneOutput,
+    RejectedInput,
+    ServerUnavailable,
+)
 
 
 class Detector(Protocol):
@@ -39,8 +45,15 @@ a few hundredths; the first group costs one at each of its shapes."""
 OVERFLOW = "detector_overflow"
 """Reason of a picture with more objects than a model can report."""
 
+REJECTED, ENDS_SERVER = "detector_error", "ends_server"
+"""Reasons of pictures that models refuse, and of those over which servers end."""
+
 ATTEMPTS = 4
 """Often enough to lose all but one of as many servers, one after the other."""
+
+
+class InsaneAnswer(InferenceError):
+    """A model answered for one picture as no live model does."""
 
 
 class Detect:
@@ -69,13 +82,13 @@ class Detect:
             result = self._detector.detect(envelope.pixels)
         except RejectedInput as error:
             raise ImageRefused(
-                "detector_error",
+                ENDS_SERVER if isinstance(error, EndsServer) else REJECTED,
                 error.what,
                 where=key,
                 fix="Look at the picture: the models answer for others",
             ) from error
         except InsaneOutput as error:
-            raise InferenceError(error.what, where=key) from error
+            raise InsaneAnswer(error.what, where=key) from error
         full = [flag for flag in result.flags if flag.endswith("_rows_full")]
         if full:
             raise ImageRefused(
@@ -151,9 +164,13 @@ class DetectGroup:
         raise _in_doubt()
 
 
+_ANSWERS = frozenset({OVERFLOW, REJECTED, code_of(InsaneAnswer(""))})
+"""Reasons that somebody gave who may be wrong."""
+
+
 def _has_no_answer(envelope: Envelope) -> bool:
-    """Whether it ended for another reason than what a model said, which may be anything."""
-    return envelope.ending is not None and envelope.ending.reason != OVERFLOW
+    """Whether it ended for another reason than what a server said, which may be anything."""
+    return envelope.ending is not None and envelope.ending.reason not in _ANSWERS
 
 
 def groups(envelopes: Iterable[Envelope]) -> Iterator[list[Envelope]]:

@@ -100,10 +100,8 @@ class TritonBackend(_Asking, Transport):
             asked = [one for one in self.endpoints.usable() if not one.doubted]
         for one in asked:
             one.in_question = False
-            if not one.computes or UNKNOWN in one.computes:
-                one.computes = self._computes(one)
-        asked = [one for one in asked if not self._is_of_another_kind(one)]
-        self.runtime = named(set().union(*(one.computes for one in self.endpoints)))
+        asked = [one for one in asked if self._computes_as_agreed(one)]
+        self.runtime = named(set().union(*(one.computes for one in self.endpoints.usable())))
         return [_Replica(self, one) for one in asked]
 
     def steady(self) -> bool:
@@ -113,8 +111,6 @@ class TritonBackend(_Asking, Transport):
         for one in moved:
             log.warning("%s was reached by another connection meanwhile", one.address.url)
         lost = [*moved, *(one for one in self.endpoints if one.lost)]
-        for one in lost:
-            one.computes = frozenset()  # another server may compute otherwise
         for one in self.endpoints:
             one.lost, one.answers = False, 0
         return not lost
@@ -152,16 +148,26 @@ class TritonBackend(_Asking, Transport):
             if one.name == model and one.state == "READY" and one.version.isdigit()
         }
 
-    def _is_of_another_kind(self, endpoint: Endpoint) -> bool:
-        """Exclude a server that computes otherwise than it was agreed.
+    def _computes_as_agreed(self, endpoint: Endpoint) -> bool:
+        """Ask a server anew what it computes with; one that others were agreed with is left alone.
+
+        Whoever comes back under an address, or loads a model anew, may compute otherwise, so what
+        was judged since it was asked last counts only if it says the same again.
 
         Raises:
             ServerUnavailable: no other is left.
         """
-        others = endpoint.computes - self._kinds - {UNKNOWN}
-        if not self._kinds or not others:
-            return False
-        what = f"it computes with {', '.join(others)}, not {', '.join(sorted(self._kinds))}"
+        before, now = endpoint.computes, self._computes(endpoint)
+        endpoint.computes = now
+        if UNKNOWN in now and self._kinds and endpoint.trouble is not None:
+            endpoint.lost = True  # its canary tells whether it is there at all
+            return True
+        wrong = now - self._kinds if self._kinds else frozenset()
+        if not wrong:
+            endpoint.lost |= bool(before) and before != now
+            return True
+        agreed = ", ".join(sorted(self._kinds))
+        what = f"it computes with {', '.join(sorted(wrong))}, not {agreed}"
         log.warning("%s is not asked for now: %s", endpoint.address.url, what)
         endpoint.lost = True  # what it has answered does not count
         if not self.endpoints.exclude(endpoint, what):
@@ -170,10 +176,13 @@ class TritonBackend(_Asking, Transport):
                 where=endpoint.address.url,
                 fix="Run the same command again: a run asks servers when it begins",
             )
-        return True
+        return False
 
     def _computes(self, endpoint: Endpoint) -> frozenset[str]:
-        """What a server runs detectors with; ``UNKNOWN`` if it does not tell."""
+        """What a server runs detectors with; ``UNKNOWN`` if it does not tell.
+
+        It has trouble then if it seems not to be there.
+        """
         try:
             told = [
                 endpoint.client.get_model_config(
@@ -182,8 +191,12 @@ class TritonBackend(_Asking, Transport):
                 for contract in DETECTORS
             ]
         except InferenceServerException as error:
-            log.info("%s does not tell how it computes: %s", endpoint.address.url, error.message())
+            status, text = status_of(error), error.message() or ""
+            log.info("%s does not tell how it computes: %s", endpoint.address.url, text)
+            if status in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}:
+                endpoint.trouble = trouble(status, text)
             return frozenset({UNKNOWN})
+        endpoint.trouble = None
         return frozenset(computes_with(one.config) for one in told)
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from serving.backends.endpoints import Endpoint, Endpoints
 from serving.backends.protocol import Outputs, Request
 from serving.backends.troubles import Trouble, never_arrived, process_ended, trouble
 from serving.errors import (
+    EndsServer,
     InferenceError,
     ModelMissing,
     NoAnswer,
@@ -265,7 +266,7 @@ class Window:
             self.endpoints.failed(endpoint, gone=True)
             flight.deaths += not never_arrived(text)
             if flight.deaths >= MOST_DEATHS:
-                raise self._about(flight, RejectedInput, f"servers end when asked ({text})")
+                raise self._about(flight, EndsServer, f"servers end when asked ({text})")
             self._try_later(flight, text)
         elif status == "DEADLINE_EXCEEDED":
             self.endpoints.failed(endpoint, gone=False)
@@ -280,6 +281,7 @@ class Window:
         elif status == "INVALID_ARGUMENT":
             self.endpoints.failed(endpoint, gone=False)
             endpoint.failures = 0  # it lives, and has looked at the request
+            endpoint.in_question = True  # its canary tells whether it may refuse
             raise self._about(flight, RejectedInput, text)
         else:
             self.endpoints.failed(endpoint, gone=False)

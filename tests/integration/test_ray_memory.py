@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import ray
 
 from pipeline import ray_cluster
 from pipeline.ray_cluster import connect, disconnect
-from serving.allocator import keep_freed_memory
+from serving.allocator import ONE_ARENA, keep_freed_memory
 from tests.integration.jobs import environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
@@ -44,7 +45,12 @@ class Model:
 
 
 def faults() -> int:
-    """Page faults of a worker of the cluster that this process has joined."""
+    """Page faults of a worker of the cluster that this process has joined.
+
+    A thread may be given the main heap by chance, so what the worker was told is looked at, too.
+    """
+    told = ray.remote(lambda: os.environ.get("MALLOC_ARENA_MAX"))
+    assert ray.get(told.remote()) == ONE_ARENA["MALLOC_ARENA_MAX"]
     one = ray.data.ActorPoolStrategy(size=1)
     return int(ray.data.range(1).map_batches(Model, compute=one).take_all()[0]["faults"])
 
@@ -68,7 +74,6 @@ def test_in_a_cluster_that_others_started(alone: pytest.MonkeyPatch) -> None:
     with alone.context() as patch:
         patch.setattr(ray_cluster, "ONE_ARENA", {})
         connect(1, None)
-    assert faults() > 10 * ROUNDS  # as others start clusters
     address = ray.get_runtime_context().gcs_address
     joined = (
         "import sys; from pipeline.ray_cluster import connect; connect(1, sys.argv[1]); "

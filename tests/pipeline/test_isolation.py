@@ -40,6 +40,18 @@ def test_a_picture_whose_process_dies_once_and_then_works_is_published(
     assert result.exit_code is Exit.COMPLETE
 
 
+def test_a_shadow_that_kills_its_process_quarantines_nothing(source, output):
+    result, recorder = run_stubbed(
+        source,
+        output,
+        detector="deadly_shadow",
+        engine_factory=Isolated,
+        shadow={"face_detector": {2: 1.0}},
+    )
+    assert [row["status"] for row in recorder.rows] == ["published"]
+    assert result.exit_code is Exit.COMPLETE
+
+
 def test_models_that_fail_among_suspects_leave_none_without_an_outcome(source, output):
     pictures(source / "more", 4, seed=3)
     with pytest.raises(ServerUnavailable, match="nobody answers"):

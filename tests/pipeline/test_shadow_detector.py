@@ -74,6 +74,9 @@ def test_what_a_shadow_judged_before_it_broke_does_not_count(source: ObjectStore
 
 def test_a_shadow_that_hangs_is_given_up_at_once(source: ObjectStore) -> None:
     made = Scripted(NoAnswer("no answer in time"))
+    closed = []
+    made.close = lambda: closed.append(made)
     group, _ = shadowed(lambda: made)
     assert messages(group, source) == ["no answer in time."] * 2
     assert made.answers == []
+    assert closed == [made], "it keeps no connection"

@@ -26,6 +26,7 @@ from pipeline.stages.redact import Redact, Redaction
 from pipeline.storage import ObjectStore, PreconditionFailed, StorageSettings, open_store
 from serving.detectors import DetectionResult
 from serving.errors import (
+    EndsServer,
     InferenceError,
     InsaneOutput,
     ModelCorrupt,
@@ -175,7 +176,7 @@ def test_an_insane_answer_is_the_images_fault_while_the_canary_passes(
     bad, good = DetectGroup(detector)(two(source))
     assert detector.checks == 2
     assert bad.ending is not None
-    assert (bad.ending.status, bad.ending.reason) == ("failed", "inference")
+    assert (bad.ending.status, bad.ending.reason) == ("failed", "insane_answer")
     assert good.ending is None
     assert good.candidates == ()
 
@@ -215,19 +216,29 @@ def test_a_group_in_doubt_is_judged_again(source: ObjectStore) -> None:
 
 
 def test_a_picture_that_ends_every_server_is_quarantined_alone(source: ObjectStore) -> None:
-    rejected = RejectedInput("servers end when asked")
+    rejected = EndsServer("servers end when asked")
     detector = Doubtful(rejected, GOOD, GOOD, rejected, sound=[True, False, True, False])
     bad, good = DetectGroup(detector)(two(source))
     assert bad.ending is not None
-    assert (bad.ending.status, bad.ending.reason) == ("quarantined", "detector_error")
+    assert (bad.ending.status, bad.ending.reason) == ("quarantined", "ends_server")
     assert good.candidates == ()
 
 
-def test_no_picture_is_quarantined_on_the_word_of_a_bad_server(source: ObjectStore) -> None:
-    full = dataclasses.replace(GOOD, flags=("face_rows_full",))
-    detector = Doubtful(full, GOOD, GOOD, full, GOOD, sound=[True, False, True, False, True])
+@pytest.mark.parametrize(
+    "word",
+    [
+        dataclasses.replace(GOOD, flags=("face_rows_full",)),
+        RejectedInput("unexpected shape"),
+        InsaneOutput("NaN"),
+    ],
+    ids=["full", "rejected", "insane"],
+)
+def test_no_picture_ends_on_the_word_of_a_bad_server(
+    source: ObjectStore, word: DetectionResult | Exception
+) -> None:
+    detector = Doubtful(word, GOOD, GOOD, word, GOOD, sound=[True, False, True, False, True])
     assert [one.ending for one in DetectGroup(detector)(two(source))] == [None, None]
-    honest = Doubtful(full, GOOD, sound=[True, True])
+    honest = Doubtful(word, GOOD, sound=[True, True])
     assert [one.ending is None for one in DetectGroup(honest)(two(source))] == [False, True]
 
 

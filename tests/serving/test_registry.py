@@ -1,3 +1,4 @@
+import hashlib
 import json
 import pickle
 import shutil
@@ -248,3 +249,30 @@ def test_a_model_without_a_record_is_set_aside_and_not_lost(tmp_path):
     (folder / "model.onnx").write_bytes(b"damaged")
     fetch_models(tmp_path, log=told.append)
     assert {path.read_bytes() for path in folder.glob("model.onnx.*")} == {b"mine", b"damaged"}
+
+
+def test_a_record_whose_hash_was_mended_by_hand_proves_nothing(tmp_path):
+    fetch_models(tmp_path, log=lambda _: None)
+    for model in ("postprocessor", "face_detector"):
+        folder = tmp_path / model / "1"
+        (folder / "model.onnx").write_bytes(b"mine")
+        record = json.loads((folder / "source.json").read_text())
+        record["sha256"] = hashlib.sha256(b"mine").hexdigest()
+        record["source_sha256"] = "0" * 64
+        (folder / "source.json").write_text(json.dumps(record))
+        fetch_models(tmp_path, log=lambda _: None)
+        (kept,) = folder.glob("model.onnx.*")
+        assert kept.read_bytes() == b"mine"
+        assert is_intact(model, 1, tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"source": None}, {"version": "1"}, {"more": "x"}])
+def test_a_record_of_other_kinds_of_values_is_an_error(tmp_path, change):
+    fetch_models(tmp_path, log=lambda _: None)
+    path = tmp_path / "postprocessor" / "1" / "source.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ModelCorrupt, match=next(iter(change))):
+        read_record(path.parent)
+    path.write_text("[]")
+    with pytest.raises(ModelCorrupt, match="cannot be read"):
+        read_record(path.parent)

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
+from serving.backends import served, window
 from serving.backends import triton as client
-from serving.backends import window
 from serving.backends.served import check_served, served_fingerprints, served_versions
 from serving.backends.shared_memory import FOLDER, PREFIX
 from serving.backends.triton_settings import TritonSettings
 from serving.backends.window import MODEL_WAIT_S
-from serving.contracts import CONTRACTS
+from serving.contracts import CONTRACTS, DETECTORS
 from serving.detectors import DetectorSet
 from serving.errors import (
     CanaryFailed,
@@ -622,3 +622,28 @@ def test_servers_are_never_asked_through_a_proxy(server, monkeypatch):
         assert backend.infer(FACE, {"image": tensor(1)}, version=1)["peak"].shape == (1,)
     restart(server)
     assert server.is_running()
+
+
+class Telling:
+    """A backend of one server that has these versions ready."""
+
+    endpoints = (None,)
+
+    def ready_versions(self, endpoint, model):
+        return {1, 2}
+
+
+def test_every_version_that_a_server_has_is_judged(monkeypatch):
+    judged = []
+    monkeypatch.setattr(
+        served,
+        "judge_version",
+        lambda backend, model, versions, url: judged.append((model, dict(versions))),
+    )
+    lines = list(served._check_one(Telling(), "grpc://a:1"))
+    assert [(model, versions[model]) for model, versions in judged] == [
+        (model, version) for model in CONTRACTS for version in (1, 2)
+    ]
+    others = {contract.name for contract in DETECTORS}
+    assert all(v[name] == 2 for model, v in judged for name in others - {model})
+    assert len(lines) == len(judged)

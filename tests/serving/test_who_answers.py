@@ -5,8 +5,11 @@ import re
 import socket
 import threading
 import time
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
+from tritonclient.utils import InferenceServerException
 
 from serving.backends.choose import runs_on
 from serving.backends.endpoints import Endpoint
@@ -130,6 +133,113 @@ def test_a_server_that_computes_otherwise_than_planned_is_left_out(triton_server
     with contextlib.closing(agreed):
         assert len(agreed.replicas()) == 1
     assert kinds_of("openvino bf16") == kinds_of("triton") == kinds_of("triton unknown") == set()
+
+
+PLAIN, HALF = "onnxruntime f32", "onnxruntime fp16 gpu 01234567"
+
+
+@contextlib.contextmanager
+def telling(monkeypatch, *urls, planned="", **told):
+    """Detectors over servers of which the n-th says at its k-th check that it runs ``told[n][k]``.
+
+    The last is said for ever; an exception is raised instead.
+    """
+    backend = TritonBackend(TritonSettings(urls, outage_s=20.0), planned)
+    scripts = [list(one) for one in told.values()]
+
+    def config(number, *_, **__):
+        script = scripts[number]
+        one = script.pop(0) if len(script) > 1 else script[0]
+        if isinstance(one, Exception):
+            raise one
+        return SimpleNamespace(config=one)
+
+    for number, endpoint in enumerate(backend.endpoints):
+        monkeypatch.setattr(endpoint.client, "get_model_config", partial(config, number))
+    monkeypatch.setattr("serving.backends.triton.computes_with", lambda config: config)
+    monkeypatch.setattr("serving.backends.triton.DETECTORS", DETECTORS[:1])  # one question a check
+    with contextlib.closing(backend):
+        yield DetectorSet(backend, VERSIONS), backend
+
+
+def test_what_a_server_computes_with_is_asked_at_each_check(monkeypatch, triton_server, canary):
+    script = [PLAIN, PLAIN, HALF]
+    with telling(monkeypatch, triton_server.url, one=script) as (detectors, backend):
+        assert detectors.check()
+        assert detectors.detect(canary).runtime == f"triton {PLAIN}"
+        assert detectors.check()
+        detectors.detect(canary)
+        assert not detectors.check(), "nobody knows with what the last one was judged"
+        assert detectors.detect(canary).runtime == f"triton {HALF}"
+        assert detectors.check()
+        assert backend.runtime == f"triton {HALF}"
+
+
+def test_a_server_that_comes_back_with_another_precision_judges_nothing(
+    monkeypatch, triton_server, balancer, canary
+):
+    planned = f"triton {PLAIN}"
+    urls = (triton_server.url, balancer.url)
+    with telling(monkeypatch, *urls, planned=planned, one=[PLAIN], two=[PLAIN, HALF]) as (
+        detectors,
+        backend,
+    ):
+        first, second = backend.endpoints
+        assert detectors.check()
+        second.doubted, second.in_question = True, False  # gone for one check
+        second.rests_until = backend.endpoints.clock() + 60
+        detectors.detect(canary)
+        assert detectors.check()
+        second.rests_until = 0.0
+        while not second.in_question:
+            detectors.detect(canary)
+        assert not detectors.check()
+        assert second.excluded
+        assert detectors.detect(canary).runtime == planned
+        assert detectors.check()
+        assert backend.endpoints.usable() == [first]
+
+
+def test_the_only_server_with_another_precision_than_planned_ends_the_run(
+    monkeypatch, triton_server, canary
+):
+    script, planned = [PLAIN, HALF], f"triton {PLAIN}"
+    with telling(monkeypatch, triton_server.url, planned=planned, one=script) as (detectors, _):
+        assert detectors.check()
+        detectors.detect(canary)
+        with pytest.raises(ServerUnavailable, match="fp16"):
+            detectors.check()
+
+
+@pytest.mark.parametrize("status", ["UNAVAILABLE", "DEADLINE_EXCEEDED"])
+def test_what_was_judged_while_a_server_did_not_tell_does_not_count(
+    monkeypatch, triton_server, canary, status
+):
+    silent = InferenceServerException("gone", f"StatusCode.{status}")
+    script, planned = [PLAIN, silent, PLAIN], f"triton {PLAIN}"
+    with telling(monkeypatch, triton_server.url, planned=planned, one=script) as (detectors, _):
+        assert detectors.check()
+        detectors.detect(canary)
+        assert not detectors.check()
+        detectors.detect(canary)
+        detectors.check()  # it told nothing before, so it may have computed otherwise
+        detectors.detect(canary)
+        assert detectors.check()
+
+
+def test_a_server_that_may_not_tell_is_left_out_where_a_precision_was_agreed(
+    monkeypatch, triton_server, canary
+):
+    refuses = InferenceServerException("not allowed", "StatusCode.PERMISSION_DENIED")
+    with telling(monkeypatch, triton_server.url, one=[refuses]) as (detectors, _):
+        assert detectors.check()
+        assert detectors.detect(canary).runtime == f"triton {UNKNOWN}"
+    planned = f"triton {PLAIN}"
+    with (
+        telling(monkeypatch, triton_server.url, planned=planned, one=[refuses]) as (detectors, _),
+        pytest.raises(ServerUnavailable, match="unknown"),
+    ):
+        detectors.check()
 
 
 def test_only_the_same_arithmetic_finds_the_same_boxes():

@@ -22,7 +22,13 @@ from serving.backends.window import (
     MOST_TIMEOUTS,
     Window,
 )
-from serving.errors import InferenceError, ModelMissing, RejectedInput, ServerUnavailable
+from serving.errors import (
+    EndsServer,
+    InferenceError,
+    ModelMissing,
+    RejectedInput,
+    ServerUnavailable,
+)
 from tests.serving.test_endpoints import Clock
 
 FACE = "face_detector"
@@ -209,7 +215,7 @@ def test_a_model_that_is_being_loaded_answers_in_the_end(make):
 
 def test_servers_that_die_of_a_request_reject_it(make):
     servers = make(lambda *_: GONE)
-    with pytest.raises(RejectedInput, match="servers end when asked"):
+    with pytest.raises(EndsServer, match="servers end when asked"):
         list(servers.window([asked(1)]))
     assert len(servers.calls) == MOST_DEATHS
 
@@ -294,6 +300,7 @@ def test_an_input_that_the_server_refuses_is_not_asked_again(make):
     with pytest.raises(RejectedInput, match="input not found"):
         list(servers.window([asked(1)]))
     assert len(servers.calls) == 1
+    assert servers.endpoints.usable()[0].in_question, "whether it may say so, its canary tells"
 
 
 def test_while_one_is_asked_alone_nothing_else_is_under_way(make):
