@@ -33,6 +33,7 @@ PRIVATE_FIX = (
 )
 SHARED_FIX = "Check the address, the token (RAY_AUTH_TOKEN) and the network, then run again"
 _VITAL = {"gcs_server", "raylet"}
+START_TRIES = 2
 _LONGEST = 300
 _STUCK_S = 5.0
 _CONNECT_S = 10.0
@@ -83,27 +84,37 @@ def connect(workers: int, address: str | None) -> bool:
     _demand_token()
     on_terminate = signal.getsignal(signal.SIGTERM)
     disconnect()  # what is left of a cluster before
-    folder = make_scratch("ray", temp=_short_temp())
-    _folders.append(folder)
-    try:
-        with _quiet_stderr():
-            ray.init(
-                address="local",
-                # Ray opens its own folder to everybody, so it lies in one that is not; originals
-                # are spilled into it when they do not fit into memory
-                _temp_dir=str(folder / "r"),
-                object_spilling_directory=str(folder / "spill"),
-                num_cpus=workers + max(1, workers),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-    except Exception as error:
-        disconnect()
-        raise _no_cluster(error, "this machine", PRIVATE_FIX) from error
+    for tries_left in reversed(range(START_TRIES)):
+        try:
+            _start(workers)
+            break
+        except Exception as error:
+            disconnect()
+            # Ray waits 30 s, which a busy machine may need for its processes to come up
+            if not tries_left or "timed out" not in str(error).lower():
+                raise _no_cluster(error, "this machine", PRIVATE_FIX) from error
+            log.warning("Ray took too long to start; once more")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler ends in an abort
     return True
+
+
+def _start(workers: int) -> None:
+    """Start a private cluster in a folder of its own."""
+    folder = make_scratch("ray", temp=_short_temp())
+    _folders.append(folder)
+    with _quiet_stderr():
+        ray.init(
+            address="local",
+            # Ray opens its own folder to everybody, so it lies in one that is not; originals
+            # are spilled into it when they do not fit into memory
+            _temp_dir=str(folder / "r"),
+            object_spilling_directory=str(folder / "spill"),
+            num_cpus=workers + max(1, workers),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
 
 
 def _refuse_silent(address: str) -> None:

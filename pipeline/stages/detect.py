@@ -48,6 +48,9 @@ OVERFLOW = "detector_overflow"
 REJECTED, ENDS_SERVER = "detector_error", "ends_server"
 """Reasons of pictures that models refuse, and of those over which servers end."""
 
+IN_DOUBT = "in_doubt"
+"""Reason of a picture after which servers fail, whatever they say of it."""
+
 ATTEMPTS = 4
 """Often enough to lose all but one of as many servers, one after the other."""
 
@@ -161,7 +164,10 @@ class DetectGroup:
             judged = guarded("detect", self._detect, envelope)
             if self._detector.check() or _has_no_answer(judged):
                 return judged
-        raise _in_doubt()
+        if judged.ending is None or not self._detector.check():
+            raise _in_doubt()
+        what = f"whoever said this failed its canary or was gone then: {judged.ending.message}"
+        return envelope.ended("failed", IN_DOUBT, what)
 
 
 _ANSWERS = frozenset({OVERFLOW, REJECTED, code_of(InsaneAnswer(""))})

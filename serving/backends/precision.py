@@ -3,11 +3,52 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from serving.backends.troubles import status_of
+
+log = logging.getLogger(__name__)
 
 SERVER = "triton"
 UNKNOWN = "unknown"
+TELL_S = 5.0
+"""How long a server may take to tell how it is configured."""
+
+TELL_PAUSES_S = (0.0, 0.1, 0.4)
+MAY_NOT_TELL = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED"})
 _PLAIN = "onnxruntime f32"
+
+
+def told_by(
+    client: InferenceServerClient, models: Sequence[str], headers: Mapping[str, str]
+) -> frozenset[str] | None:
+    """What a server computes ``models`` with, see ``computes_with``.
+
+    ``UNKNOWN`` if it may not tell; None if it does not, asked again and again.
+    """
+    why = ""
+    for pause in TELL_PAUSES_S:
+        time.sleep(pause)
+        try:
+            found = [
+                client.get_model_config(model, headers=headers, client_timeout=TELL_S)
+                for model in models
+            ]
+        except InferenceServerException as error:
+            why = error.message() or ""
+            # a protocol that the server restricts is UNAVAILABLE to whoever lacks its header
+            if status_of(error) in MAY_NOT_TELL or "restricted" in why:
+                return frozenset({UNKNOWN})
+        else:
+            return frozenset(computes_with(one.config) for one in found)
+    log.info("a server does not tell how it computes: %s", why)
+    return None
 
 
 def computes_with(config: Any) -> str:
@@ -39,9 +80,11 @@ def named(kinds: set[str]) -> str:
 
 
 def kinds_of(runtime: str) -> frozenset[str]:
-    """What is known of how servers compute, of what ``named`` gave; nothing of another runtime."""
+    """How all servers compute, of what ``named`` gave; nothing if one did not tell, or of another
+    runtime."""
     server, _, kinds = runtime.partition(" ")
-    return frozenset(kinds.split(" and ") if server == SERVER and kinds else ()) - {UNKNOWN}
+    found = frozenset(kinds.split(" and ") if server == SERVER and kinds else ())
+    return frozenset() if UNKNOWN in found else found
 
 
 def same_boxes(one: str, other: str) -> bool:

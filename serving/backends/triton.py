@@ -18,12 +18,12 @@ from serving.backends.channel import open_client
 from serving.backends.checks import check_inputs
 from serving.backends.endpoints import Endpoint, Endpoints
 from serving.backends.links import established
-from serving.backends.precision import UNKNOWN, computes_with, kinds_of, named
+from serving.backends.precision import kinds_of, named, told_by
 from serving.backends.protocol import InferenceBackend, Outputs, Request, Tensors
 from serving.backends.sharing import Sharing
 from serving.backends.triton_settings import TritonSettings, token
-from serving.backends.troubles import Trouble, process_ended, trouble
-from serving.backends.window import Transport, Window, status_of
+from serving.backends.troubles import Trouble, process_ended, status_of, trouble
+from serving.backends.window import Transport, Window
 from serving.contracts import CONTRACTS, DETECTORS, MULTIPLE, ModelContract
 from serving.errors import InferenceError, ModelMissing, ServerUnavailable, ServingError, TooSlow
 
@@ -31,9 +31,6 @@ log = logging.getLogger(__name__)
 
 PROBE_S = 1.0
 """How long a server may take to say that it lives."""
-
-TELL_S = 5.0
-"""How long a server may take to tell how it is configured."""
 
 REPLICA_OUTAGE_S = 2.0
 """How long a server that is gone is waited for while there are others that can do its work."""
@@ -100,17 +97,27 @@ class TritonBackend(_Asking, Transport):
             asked = [one for one in self.endpoints.usable() if not one.doubted]
         for one in asked:
             one.in_question = False
-        asked = [one for one in asked if self._computes_as_agreed(one)]
-        self.runtime = named(set().union(*(one.computes for one in self.endpoints.usable())))
+            if not one.computes:
+                self._ask_what_computes(one)
+        self._name_runtime()
         return [_Replica(self, one) for one in asked]
 
     def steady(self) -> bool:
-        """See ``InferenceBackend.steady``; also whether each is reached as it was."""
+        """See ``InferenceBackend.steady``; also whether each is reached as it was, and computes
+        as it did and as agreed.
+
+        Raises:
+            ServerUnavailable: the last server that is left computes otherwise.
+        """
+        for one in self.endpoints:
+            if one.answers and not one.doubted:  # its canary has passed
+                self._hold_to_what_computes(one)
+        self._name_runtime()
         links = established()
         moved = [one for one in self.endpoints if one.moved(links)]
         for one in moved:
             log.warning("%s was reached by another connection meanwhile", one.address.url)
-        lost = [*moved, *(one for one in self.endpoints if one.lost)]
+        lost = moved or any(one.lost for one in self.endpoints)
         for one in self.endpoints:
             one.lost, one.answers = False, 0
         return not lost
@@ -148,56 +155,42 @@ class TritonBackend(_Asking, Transport):
             if one.name == model and one.state == "READY" and one.version.isdigit()
         }
 
-    def _computes_as_agreed(self, endpoint: Endpoint) -> bool:
-        """Ask a server anew what it computes with; one that others were agreed with is left alone.
+    def _hold_to_what_computes(self, endpoint: Endpoint) -> None:
+        """Ask a server anew; what it judged counts if it computes as it did, and as agreed.
 
-        Whoever comes back under an address, or loads a model anew, may compute otherwise, so what
-        was judged since it was asked last counts only if it says the same again.
+        Whoever comes back under an address, or loads a model anew, may compute otherwise.
 
         Raises:
-            ServerUnavailable: no other is left.
+            ServerUnavailable: it does not, and no other is left.
         """
-        before, now = endpoint.computes, self._computes(endpoint)
-        endpoint.computes = now
-        if UNKNOWN in now and self._kinds and endpoint.trouble is not None:
-            endpoint.lost = True  # its canary tells whether it is there at all
-            return True
-        wrong = now - self._kinds if self._kinds else frozenset()
-        if not wrong:
-            endpoint.lost |= bool(before) and before != now
-            return True
+        before = endpoint.computes
+        told = self._ask_what_computes(endpoint)
+        endpoint.lost |= bool(before) and before != endpoint.computes
         agreed = ", ".join(sorted(self._kinds))
-        what = f"it computes with {', '.join(sorted(wrong))}, not {agreed}"
-        log.warning("%s is not asked for now: %s", endpoint.address.url, what)
-        endpoint.lost = True  # what it has answered does not count
-        if not self.endpoints.exclude(endpoint, what):
-            raise ServerUnavailable(
-                what,
-                where=endpoint.address.url,
-                fix="Run the same command again: a run asks servers when it begins",
-            )
-        return False
+        if not told and self._kinds:
+            endpoint.lost = True
+            if len(self.endpoints.usable()) > 1:
+                what = f"it does not tell whether it computes with {agreed}"
+                log.warning("%s is not asked for now: %s", endpoint.address.url, what)
+                self.endpoints.exclude(endpoint, what)
+            return
+        if self._kinds and (wrong := endpoint.computes - self._kinds):
+            what = f"it computes with {', '.join(sorted(wrong))}, not {agreed}"
+            log.warning("%s is not asked for now: %s", endpoint.address.url, what)
+            endpoint.lost = True  # what it has answered does not count
+            if not self.endpoints.exclude(endpoint, what):
+                fix = "Run the same command again: a run asks servers when it begins"
+                raise ServerUnavailable(what, where=endpoint.address.url, fix=fix)
 
-    def _computes(self, endpoint: Endpoint) -> frozenset[str]:
-        """What a server runs detectors with; ``UNKNOWN`` if it does not tell.
+    def _ask_what_computes(self, endpoint: Endpoint) -> bool:
+        """Ask what a server runs detectors with; whether it told, if only that it may not."""
+        told = told_by(endpoint.client, [one.name for one in DETECTORS], self._headers)
+        endpoint.computes = endpoint.computes if told is None else told
+        return told is not None
 
-        It has trouble then if it seems not to be there.
-        """
-        try:
-            told = [
-                endpoint.client.get_model_config(
-                    contract.name, headers=self._headers, client_timeout=TELL_S
-                )
-                for contract in DETECTORS
-            ]
-        except InferenceServerException as error:
-            status, text = status_of(error), error.message() or ""
-            log.info("%s does not tell how it computes: %s", endpoint.address.url, text)
-            if status in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}:
-                endpoint.trouble = trouble(status, text)
-            return frozenset({UNKNOWN})
-        endpoint.trouble = None
-        return frozenset(computes_with(one.config) for one in told)
+    def _name_runtime(self) -> None:
+        known = [one.computes for one in self.endpoints.usable()]
+        self.runtime = named(set().union(*known))
 
     def close(self) -> None:
         """Let connections and shared memory go."""

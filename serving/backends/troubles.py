@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from tritonclient.utils import InferenceServerException
+
 _CERTIFICATE = (
     "Name the authority that signed the server's certificate (triton.ca_file, "
     "STREETBLUR_TRITON__CA_FILE), and the host by a name that the certificate holds"
@@ -42,6 +44,11 @@ _ENDED = re.compile(
 )
 """Whole, from the start: what a model itself says comes in other words."""
 _NEVER_ARRIVED = ("failed to connect", "errors resolving", "DNS resolution failed")
+
+
+def status_of(error: InferenceServerException) -> str:
+    """The gRPC status: ``UNAVAILABLE`` and so on; empty if there is none."""
+    return str(error.status() or "").removeprefix("StatusCode.")
 
 
 @dataclass(frozen=True, slots=True)

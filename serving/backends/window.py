@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from serving.backends.endpoints import Endpoint, Endpoints
 from serving.backends.protocol import Outputs, Request
-from serving.backends.troubles import Trouble, never_arrived, process_ended, trouble
+from serving.backends.troubles import Trouble, never_arrived, process_ended, status_of, trouble
 from serving.errors import (
     EndsServer,
     InferenceError,
@@ -32,8 +32,8 @@ LONGEST_PAUSE_S = 1.0
 MOST_DEATHS = 4
 """So often a server that was ready may end over one request, before that is the request's fault."""
 
-MOST_TIMEOUTS = 3
-"""So often a request may take too long, before that is its own fault."""
+MOST_TIMEOUTS, MOST_REFUSALS = 3, 2
+"""So often a request may take too long, or be refused, before that is its own fault."""
 
 LONE_TRIES = 2
 """So often an input that makes a server fail is asked once more, alone, before it is rejected."""
@@ -66,11 +66,6 @@ class Transport(Protocol):
         """The tensors of an answer."""
 
 
-def status_of(error: InferenceServerException) -> str:
-    """The gRPC status: ``UNAVAILABLE`` and so on; empty if there is none."""
-    return str(error.status() or "").removeprefix("StatusCode.")
-
-
 @dataclass(slots=True, eq=False)
 class Flight:
     """One request on its way.
@@ -79,7 +74,7 @@ class Flight:
         number: place among the answers.
         request: what is asked.
         alone: whether nothing else may be under way with it.
-        tries, deaths, timeouts, lone_tries, lost_regions: what has happened to it.
+        tries, deaths, timeouts, refusals, lone_tries, lost_regions: what has happened to it.
         failing_since: since when nobody has been there to judge it; None before it failed.
         gone_since: since when not even a busy server has been there.
         last: who failed it last.
@@ -92,6 +87,7 @@ class Flight:
     tries: int = 0
     deaths: int = 0
     timeouts: int = 0
+    refusals: int = 0
     lone_tries: int = 0
     lost_regions: int = 0
     failing_since: float | None = None
@@ -282,7 +278,10 @@ class Window:
             self.endpoints.failed(endpoint, gone=False)
             endpoint.failures = 0  # it lives, and has looked at the request
             endpoint.in_question = True  # its canary tells whether it may refuse
-            raise self._about(flight, RejectedInput, text)
+            flight.refusals += 1
+            if flight.refusals >= min(MOST_REFUSALS, len(self.endpoints.usable())):
+                raise self._about(flight, RejectedInput, text)
+            self._try_later(flight, text, outage=False)
         else:
             self.endpoints.failed(endpoint, gone=False)
             endpoint.in_question = True  # the input's fault or the server's: its canary tells

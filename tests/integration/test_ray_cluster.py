@@ -59,6 +59,29 @@ def test_a_cluster_that_cannot_be_had_is_one_clear_error(
     assert ray_cluster._folders == []
 
 
+def test_a_cluster_that_is_slow_to_start_is_started_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started, real = [], ray.init
+
+    def slow(**options: object) -> object:
+        started.append(options["_temp_dir"])
+        if len(started) == 1:
+            raise Exception("The current node timed out during startup. This could happen because")
+        return real(**options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "init", slow)
+        assert connect(1, None)
+    assert len(set(started)) == 2, "each in a folder of its own"
+    assert not Path(str(started[0])).exists()
+    disconnect()
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "init", lambda **_: slow(_temp_dir=started.clear()))
+        with pytest.raises(EngineUnavailable, match="timed out"):
+            connect(1, None)
+
+
 def test_nobody_at_the_address_is_told_at_once() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

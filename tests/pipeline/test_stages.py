@@ -242,6 +242,23 @@ def test_no_picture_ends_on_the_word_of_a_bad_server(
     assert [one.ending is None for one in DetectGroup(honest)(two(source))] == [False, True]
 
 
+def test_a_picture_after_which_servers_fail_whatever_they_say_fails_alone(
+    source: ObjectStore,
+) -> None:
+    word = RejectedInput("allocation failed")
+    in_doubt = [False] * (1 + ATTEMPTS)
+    answers = [GOOD, word, GOOD, *[word] * ATTEMPTS]
+    detector = Doubtful(*answers, sound=[True, in_doubt[0], True, *in_doubt[1:], True])
+    good, bad = DetectGroup(detector)(two(source))
+    assert good.ending is None
+    assert bad.ending is not None
+    assert (bad.ending.status, bad.ending.reason) == ("failed", "in_doubt")
+    assert "allocation failed" in bad.ending.message
+    broken = Doubtful(*answers, sound=[True, False, True, *in_doubt[1:], False])
+    with pytest.raises(ServerUnavailable, match="in a row"):
+        DetectGroup(broken)(two(source))
+
+
 def test_doubt_without_end_stops_the_run(source: ObjectStore) -> None:
     with pytest.raises(ServerUnavailable, match="in a row"):
         DetectGroup(Doubtful(sound=[False] * ATTEMPTS))

@@ -121,89 +121,132 @@ def test_servers_tell_what_they_run_models_with(triton_server):
         assert backend.runtime == "triton onnxruntime f32"
 
 
+PLAIN, HALF = "onnxruntime f32", "onnxruntime fp16 gpu 01234567"
+
+
 def test_a_server_that_computes_otherwise_than_planned_is_left_out(triton_server):
-    planned = named({"onnxruntime fp16 gpu 01234567"})
-    backend = TritonBackend(TritonSettings((triton_server.url,)), planned)
+    backend = TritonBackend(TritonSettings((triton_server.url,)), f"triton {HALF}")
     with (
         contextlib.closing(backend),
         pytest.raises(ServerUnavailable, match="not onnxruntime fp16"),
     ):
-        backend.replicas()
-    agreed = TritonBackend(TritonSettings((triton_server.url,)), "triton onnxruntime f32")
+        DetectorSet(backend, VERSIONS).check()
+    agreed = TritonBackend(TritonSettings((triton_server.url,)), f"triton {PLAIN}")
     with contextlib.closing(agreed):
-        assert len(agreed.replicas()) == 1
+        assert DetectorSet(agreed, VERSIONS).check()
     assert kinds_of("openvino bf16") == kinds_of("triton") == kinds_of("triton unknown") == set()
+    assert kinds_of(f"triton {PLAIN} and {UNKNOWN}") == set(), "one did not tell: nothing to hold"
 
 
-PLAIN, HALF = "onnxruntime f32", "onnxruntime fp16 gpu 01234567"
+def gone(status, text="gone"):
+    return InferenceServerException(text, f"StatusCode.{status}")
 
 
 @contextlib.contextmanager
 def telling(monkeypatch, *urls, planned="", **told):
-    """Detectors over servers of which the n-th says at its k-th check that it runs ``told[n][k]``.
+    """Detectors over servers of which the n-th says what ``told[n]`` gives, one after the other.
 
-    The last is said for ever; an exception is raised instead.
+    A value is for both detectors, a pair for each of them; an exception is raised instead. The last
+    is said for ever.
     """
     backend = TritonBackend(TritonSettings(urls, outage_s=20.0), planned)
     scripts = [list(one) for one in told.values()]
+    names = [contract.name for contract in DETECTORS]
 
-    def config(number, *_, **__):
+    def config(number, model, **_):
         script = scripts[number]
-        one = script.pop(0) if len(script) > 1 else script[0]
+        one = script[0]
+        if len(script) > 1 and (model == names[-1] or isinstance(one, Exception)):
+            script.pop(0)
         if isinstance(one, Exception):
             raise one
-        return SimpleNamespace(config=one)
+        return SimpleNamespace(config=one[names.index(model)] if isinstance(one, tuple) else one)
 
     for number, endpoint in enumerate(backend.endpoints):
         monkeypatch.setattr(endpoint.client, "get_model_config", partial(config, number))
-    monkeypatch.setattr("serving.backends.triton.computes_with", lambda config: config)
-    monkeypatch.setattr("serving.backends.triton.DETECTORS", DETECTORS[:1])  # one question a check
+    monkeypatch.setattr("serving.backends.precision.computes_with", lambda config: config)
+    monkeypatch.setattr("serving.backends.precision.TELL_PAUSES_S", (0.0, 0.0, 0.0))
     with contextlib.closing(backend):
         yield DetectorSet(backend, VERSIONS), backend
 
 
-def test_what_a_server_computes_with_is_asked_at_each_check(monkeypatch, triton_server, canary):
-    script = [PLAIN, PLAIN, HALF]
+FIRST = [PLAIN, PLAIN]
+"""Asked when nothing is known, and again after the canary."""
+
+
+@pytest.mark.parametrize("other", [HALF, (HALF, PLAIN), (PLAIN, HALF)], ids=str)
+def test_what_a_server_computes_with_is_asked_at_each_check(
+    monkeypatch, triton_server, canary, other
+):
+    script = [*FIRST, PLAIN, other]
     with telling(monkeypatch, triton_server.url, one=script) as (detectors, backend):
         assert detectors.check()
         assert detectors.detect(canary).runtime == f"triton {PLAIN}"
         assert detectors.check()
         detectors.detect(canary)
         assert not detectors.check(), "nobody knows with what the last one was judged"
-        assert detectors.detect(canary).runtime == f"triton {HALF}"
+        told = detectors.detect(canary).runtime
+        assert HALF in told
+        assert told == backend.runtime
         assert detectors.check()
-        assert backend.runtime == f"triton {HALF}"
+
+
+def away_for_one_check(backend, detectors, canary):
+    """The second server is not asked for a while, and comes back."""
+    _, second = backend.endpoints
+    assert detectors.check()
+    second.doubted, second.in_question = True, False
+    second.rests_until = backend.endpoints.clock() + 60
+    detectors.detect(canary)
+    assert detectors.check()
+    second.rests_until = 0.0
+    while not second.in_question:
+        detectors.detect(canary)
+    return second
 
 
 def test_a_server_that_comes_back_with_another_precision_judges_nothing(
     monkeypatch, triton_server, balancer, canary
 ):
-    planned = f"triton {PLAIN}"
-    urls = (triton_server.url, balancer.url)
-    with telling(monkeypatch, *urls, planned=planned, one=[PLAIN], two=[PLAIN, HALF]) as (
-        detectors,
-        backend,
-    ):
-        first, second = backend.endpoints
-        assert detectors.check()
-        second.doubted, second.in_question = True, False  # gone for one check
-        second.rests_until = backend.endpoints.clock() + 60
-        detectors.detect(canary)
-        assert detectors.check()
-        second.rests_until = 0.0
-        while not second.in_question:
-            detectors.detect(canary)
+    planned, urls = f"triton {PLAIN}", (triton_server.url, balancer.url)
+    servers = telling(monkeypatch, *urls, planned=planned, one=[PLAIN], two=[*FIRST, HALF])
+    with servers as (detectors, backend):
+        second = away_for_one_check(backend, detectors, canary)
         assert not detectors.check()
         assert second.excluded
         assert detectors.detect(canary).runtime == planned
         assert detectors.check()
-        assert backend.endpoints.usable() == [first]
+        assert second not in backend.endpoints.usable()
+
+
+@pytest.mark.parametrize("status", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "NOT_FOUND"])
+def test_a_server_that_never_tells_leaves_the_work_to_others(
+    monkeypatch, triton_server, balancer, canary, status
+):
+    planned, urls = f"triton {PLAIN}", (triton_server.url, balancer.url)
+    two = [*FIRST, gone(status)]
+    servers = telling(monkeypatch, *urls, planned=planned, one=[PLAIN], two=two)
+    with servers as (detectors, backend):
+        second = away_for_one_check(backend, detectors, canary)
+        assert not detectors.check()
+        assert second.excluded
+        assert detectors.detect(canary).runtime == planned
+        assert detectors.check()
+
+
+@pytest.mark.parametrize("status", ["UNAVAILABLE", "CANCELLED", "INTERNAL", "RESOURCE_EXHAUSTED"])
+def test_a_server_that_tells_when_asked_again_is_kept(monkeypatch, triton_server, canary, status):
+    script, planned = [*FIRST, gone(status), gone(status), PLAIN], f"triton {PLAIN}"
+    with telling(monkeypatch, triton_server.url, planned=planned, one=script) as (detectors, _):
+        assert detectors.check()
+        detectors.detect(canary)
+        assert detectors.check()
 
 
 def test_the_only_server_with_another_precision_than_planned_ends_the_run(
     monkeypatch, triton_server, canary
 ):
-    script, planned = [PLAIN, HALF], f"triton {PLAIN}"
+    script, planned = [*FIRST, HALF], f"triton {PLAIN}"
     with telling(monkeypatch, triton_server.url, planned=planned, one=script) as (detectors, _):
         assert detectors.check()
         detectors.detect(canary)
@@ -211,32 +254,46 @@ def test_the_only_server_with_another_precision_than_planned_ends_the_run(
             detectors.check()
 
 
-@pytest.mark.parametrize("status", ["UNAVAILABLE", "DEADLINE_EXCEEDED"])
-def test_what_was_judged_while_a_server_did_not_tell_does_not_count(
-    monkeypatch, triton_server, canary, status
+def test_what_the_only_server_judged_and_did_not_tell_about_does_not_count(
+    monkeypatch, triton_server, canary
 ):
-    silent = InferenceServerException("gone", f"StatusCode.{status}")
-    script, planned = [PLAIN, silent, PLAIN], f"triton {PLAIN}"
+    silent = [gone("UNAVAILABLE")] * 3
+    script, planned = [*FIRST, *silent, PLAIN], f"triton {PLAIN}"
     with telling(monkeypatch, triton_server.url, planned=planned, one=script) as (detectors, _):
         assert detectors.check()
         detectors.detect(canary)
         assert not detectors.check()
         detectors.detect(canary)
-        detectors.check()  # it told nothing before, so it may have computed otherwise
-        detectors.detect(canary)
         assert detectors.check()
 
 
+def test_a_loss_is_not_forgotten_because_the_precision_stayed(monkeypatch, triton_server, canary):
+    with telling(monkeypatch, triton_server.url, one=[PLAIN]) as (detectors, backend):
+        assert detectors.check()
+        detectors.detect(canary)
+        (one,) = backend.endpoints
+        one.lost = True
+        assert not detectors.check()
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        gone("PERMISSION_DENIED", "not allowed"),
+        gone("UNAVAILABLE", "This protocol is restricted, expecting header 'x'"),
+    ],
+    ids=["refused", "restricted"],
+)
 def test_a_server_that_may_not_tell_is_left_out_where_a_precision_was_agreed(
-    monkeypatch, triton_server, canary
+    monkeypatch, triton_server, canary, refusal
 ):
-    refuses = InferenceServerException("not allowed", "StatusCode.PERMISSION_DENIED")
-    with telling(monkeypatch, triton_server.url, one=[refuses]) as (detectors, _):
+    with telling(monkeypatch, triton_server.url, one=[refusal]) as (detectors, _):
         assert detectors.check()
         assert detectors.detect(canary).runtime == f"triton {UNKNOWN}"
+        assert detectors.check()
     planned = f"triton {PLAIN}"
     with (
-        telling(monkeypatch, triton_server.url, planned=planned, one=[refuses]) as (detectors, _),
+        telling(monkeypatch, triton_server.url, planned=planned, one=[refusal]) as (detectors, _),
         pytest.raises(ServerUnavailable, match="unknown"),
     ):
         detectors.check()

@@ -19,6 +19,7 @@ from serving.backends.window import (
     MODEL_WAIT_S,
     MOST_DEATHS,
     MOST_LOST_REGIONS,
+    MOST_REFUSALS,
     MOST_TIMEOUTS,
     Window,
 )
@@ -301,6 +302,17 @@ def test_an_input_that_the_server_refuses_is_not_asked_again(make):
         list(servers.window([asked(1)]))
     assert len(servers.calls) == 1
     assert servers.endpoints.usable()[0].in_question, "whether it may say so, its canary tells"
+
+
+def test_what_one_server_refuses_another_is_asked(make):
+    bad = "grpc://127.0.0.1:1"
+    servers = make(lambda number, rows, tries, url: REFUSES if url == bad else None, count=2)
+    assert numbers(servers.window(asked(n) for n in range(8))) == [*range(8)]
+    assert {one.in_question for one in servers.endpoints} == {True}
+    both = make(lambda *_: REFUSES, count=3)
+    with pytest.raises(RejectedInput, match="input not found"):
+        list(both.window([asked(1)]))
+    assert len(both.calls) == MOST_REFUSALS
 
 
 def test_while_one_is_asked_alone_nothing_else_is_under_way(make):
