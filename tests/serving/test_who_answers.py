@@ -205,11 +205,16 @@ def away_for_one_check(backend, detectors, canary):
     return second
 
 
-def test_a_server_that_comes_back_with_another_precision_judges_nothing(
-    monkeypatch, triton_server, balancer, canary
+@pytest.mark.parametrize(
+    "then",
+    [HALF, *map(gone, ("UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "NOT_FOUND"))],
+    ids=str,
+)
+def test_a_server_that_comes_back_otherwise_or_never_tells_leaves_the_work_to_others(
+    monkeypatch, triton_server, balancer, canary, then
 ):
     planned, urls = f"triton {PLAIN}", (triton_server.url, balancer.url)
-    servers = telling(monkeypatch, *urls, planned=planned, one=[PLAIN], two=[*FIRST, HALF])
+    servers = telling(monkeypatch, *urls, planned=planned, one=[PLAIN], two=[*FIRST, then])
     with servers as (detectors, backend):
         second = away_for_one_check(backend, detectors, canary)
         assert not detectors.check()
@@ -217,21 +222,6 @@ def test_a_server_that_comes_back_with_another_precision_judges_nothing(
         assert detectors.detect(canary).runtime == planned
         assert detectors.check()
         assert second not in backend.endpoints.usable()
-
-
-@pytest.mark.parametrize("status", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "NOT_FOUND"])
-def test_a_server_that_never_tells_leaves_the_work_to_others(
-    monkeypatch, triton_server, balancer, canary, status
-):
-    planned, urls = f"triton {PLAIN}", (triton_server.url, balancer.url)
-    two = [*FIRST, gone(status)]
-    servers = telling(monkeypatch, *urls, planned=planned, one=[PLAIN], two=two)
-    with servers as (detectors, backend):
-        second = away_for_one_check(backend, detectors, canary)
-        assert not detectors.check()
-        assert second.excluded
-        assert detectors.detect(canary).runtime == planned
-        assert detectors.check()
 
 
 @pytest.mark.parametrize("status", ["UNAVAILABLE", "CANCELLED", "INTERNAL", "RESOURCE_EXHAUSTED"])
