@@ -31,7 +31,6 @@ from evaluation.candidates import DEFAULT_CACHE, CandidateCache, open_cache
 from evaluation.judge import JudgedPicture, judge_file
 from evaluation.score import LABEL_FILE
 from evaluation.summary import COUNTED_FROM_PX, SetScore, summarise
-from pipeline.decode import decode_upright
 from pipeline.encode import redact_image
 from pipeline.errors import ConfigurationError, StreetblurError
 from pipeline.images import ImageLimits, inspect_image
@@ -102,10 +101,9 @@ def judge_setting(
         for picture, candidates in pictures:
             data = (originals / picture.image).read_bytes()
             info = inspect_image(data, ImageLimits())
-            decoded = decode_upright(data, info)
             boxes = kept_areas(decide(candidates, policy, *info.upright_size), policy)
             noise = NoiseKey(_KEY, picture.image)
-            image = redact_image(data, info, boxes, noise=noise, policy=policy, decoded=decoded)
+            image = redact_image(data, info, boxes, noise=noise, policy=policy)
             path = Path(folder) / picture.image
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(image.data)

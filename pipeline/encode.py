@@ -7,24 +7,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.containers import png, tiff, webp, webp_stream
-from pipeline.decode import Upright, decode_stored
+from pipeline.decode import decode_stored
 from pipeline.images import ImageFormat, ImageInfo, raw_metadata
 from pipeline.jpeg import rewrite
 from pipeline.jpeg.encode import encode_jpeg
 from pipeline.jpeg.metadata import CleanMetadata, clean
 from pipeline.jpeg.segments import parse_jpeg
+from pipeline.jpeg.sequential import SequentialScan
+from pipeline.jpeg.splice import Spliced, splice_jpeg
+from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.noise import NoiseKey
-from pipeline.orientation import box_to_stored, to_stored
-from pipeline.output_check import OutputRejected, check_output
 from pipeline.policy import PrivacyPolicy
 from pipeline.redaction import RedactionBox, redact_pixels
-
-__all__ = ["OutputRejected", "RedactedImage", "check_output", "redact_image", "stored_boxes"]
 
 Pixels = NDArray[Any]
 # Lossy WebP says nothing about its quality; at 90 the loss stays above 40 dB on photographs.
@@ -37,13 +35,18 @@ class RedactedImage:
 
     Attributes:
         data: its bytes.
-        route: ``metadata_only`` (coded picture bit for bit) or ``reencoded``.
+        route: ``metadata_only`` (coded picture bit for bit), ``spliced`` (all bits outside the
+            changed blocks), ``rewritten`` (all coefficients outside them) or ``reencoded``.
         notes: what a reader of the outcome should know, for instance ``trailing_data_dropped``.
+        spliced: for the output's check, where the route is ``spliced`` or ``rewritten``.
+        pixels: the source's stored pixels where it had to be decoded.
     """
 
     data: bytes
     route: str
     notes: tuple[str, ...]
+    spliced: Spliced | None = None
+    pixels: Pixels | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +66,15 @@ def redact_image(
     *,
     noise: NoiseKey,
     policy: PrivacyPolicy,
-    decoded: Upright | None = None,
+    scanned: SequentialScan | None = None,
 ) -> RedactedImage:
     """Redact ``boxes`` (upright pixels) and clean the metadata; same format, size, orientation.
 
     Args:
         data: the source file.
         info: of :func:`pipeline.images.inspect_image`.
-        noise: keys the noise, together with each box's integers in stored coordinates.
-        decoded: of :func:`pipeline.decode.decode_upright` if at hand: saves decoding again.
+        noise: keys the noise.
+        scanned: of :func:`pipeline.jpeg.splice.scan_jpeg`, if at hand.
 
     Raises:
         ImageRefused: the source cannot be decoded.
@@ -84,23 +87,40 @@ def redact_image(
             output, notes = _CLEANERS[info.format](work)
             return RedactedImage(output, "metadata_only", metadata.notes + notes)
         dropped = ("surplus_dropped",)
-    pixels = _stored_pixels(data, info, decoded)
-    redacted = redact_pixels(pixels, stored_boxes(boxes, info), noise, alpha=info.alpha)
+    placed = stored_boxes(boxes, info)
+    if info.format == "jpeg" and boxes and policy.jpeg.quality == "source":
+        try:
+            return _splice(work, placed, noise, scanned)
+        except Unspliceable as error:
+            dropped += (f"not_spliced_{error.reason}",)
+    pixels = decode_stored(data, info)
+    redacted = redact_pixels(pixels, placed, noise, alpha=info.alpha)
     output, notes = _WRITERS[info.format](work, redacted)
-    return RedactedImage(output, "reencoded", metadata.notes + dropped + notes)
+    return RedactedImage(output, "reencoded", metadata.notes + dropped + notes, pixels=pixels)
+
+
+def _splice(
+    work: _Work,
+    boxes: Sequence[RedactionBox],
+    noise: NoiseKey,
+    scanned: SequentialScan | None,
+) -> RedactedImage:
+    """The JPEG with only the blocks under ``boxes`` (stored pixels) changed.
+
+    Raises:
+        Unspliceable: it has to be coded again.
+    """
+    found = parse_jpeg(work.data)
+    spliced = splice_jpeg(work.data, found, boxes, noise, scanned=scanned)
+    jfif = rewrite.jfif_without_thumbnail(work.data, found)
+    output = rewrite.assemble(spliced.data, parse_jpeg(spliced.data), jfif, work.metadata)
+    notes = work.metadata.notes + _trailing(found.end, work.data)
+    return RedactedImage(output, spliced.route, notes, spliced=spliced)
 
 
 def stored_boxes(boxes: Sequence[RedactionBox], info: ImageInfo) -> list[RedactionBox]:
     """Upright ``boxes`` in the coordinates of the stored pixels."""
-    return [
-        box.moved(box_to_stored(box.area, info.orientation, info.upright_size)) for box in boxes
-    ]
-
-
-def _stored_pixels(data: bytes, info: ImageInfo, decoded: Upright | None) -> Pixels:
-    if decoded is None or info.mode != "RGB" or info.bit_depth != 8:
-        return decode_stored(data, info)
-    return np.ascontiguousarray(to_stored(decoded, info.orientation))
+    return [box.moved(info.stored_area(box.area)) for box in boxes]
 
 
 def _clean_jpeg(work: _Work) -> tuple[bytes, tuple[str, ...]]:

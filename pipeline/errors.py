@@ -77,3 +77,16 @@ class ImageRefused(StreetblurError):
     def __init__(self, reason: str, what: str, *, where: str = "", fix: str = "") -> None:
         super().__init__(what, where=where, fix=fix)
         self.reason = reason
+
+
+class OutputRejected(StreetblurError):
+    """An output failed its check and must not be published.
+
+    Args:
+        reason: stable machine-readable code, for instance ``embedded_picture``.
+        what: one sentence for people.
+    """
+
+    def __init__(self, reason: str, what: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.reason = reason

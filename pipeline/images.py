@@ -12,7 +12,7 @@ from pipeline.containers import png, tiff, webp
 from pipeline.errors import ImageRefused
 from pipeline.jpeg import rewrite, segments
 from pipeline.jpeg.metadata import RawMetadata
-from pipeline.orientation import upright_size
+from pipeline.orientation import IntBox, box_to_stored, upright_size
 
 ImageFormat = Literal["jpeg", "png", "webp", "tiff"]
 Mode = Literal["L", "LA", "RGB", "RGBA", "CMYK"]
@@ -91,6 +91,10 @@ class ImageInfo:
     def upright_size(self) -> tuple[int, int]:
         """``(width, height)`` as displayed."""
         return upright_size(self.width, self.height, self.orientation)
+
+    def stored_area(self, area: IntBox) -> IntBox:
+        """Where ``(x1, y1, x2, y2)`` of the upright picture lies in the stored pixels."""
+        return box_to_stored(area, self.orientation, self.upright_size)
 
 
 def inspect_image(data: bytes, limits: ImageLimits) -> ImageInfo:

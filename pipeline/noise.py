@@ -1,25 +1,29 @@
-"""Keyed noise: the same for the same secret, picture and box; unpredictable without the secret.
+"""Keyed noise: a field over the whole picture that nobody can compute without the secret.
 
-A seed that an attacker knows lets him subtract the noise, so it comes from HMAC-SHA-256 (RFC 2104)
-over the picture's key and the box, stretched by SHAKE-256 (FIPS 202).
+A seed that an attacker knows lets him subtract the noise, so every tile of the field comes from
+HMAC-SHA-256 (RFC 2104) over the picture's key, stretched by SHAKE-256 (FIPS 202). Values belong to
+places of the picture, not to boxes: another box over the same place, from a rerun or a neighbouring
+detection, shows the same noise again and gives nobody a second sample to average.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import count
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.orientation import IntBox
 
-ROWS_A_STRIP = 64
+Scale = Literal["cell", "half", "grain"]
+# Side of one tile of keystream, in values.
+TILE_SIDES: dict[Scale, int] = {"cell": 16, "half": 16, "grain": 64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,51 +38,49 @@ class NoiseKey:
     secret: bytes = field(repr=False)
     image_key: str
 
-    def stream(self, purpose: str, box: IntBox) -> NoiseStream:
-        """The noise for ``purpose`` in ``box`` (pixels as stored in the file, clipped to it)."""
-        message = "\0".join([purpose, *map(str, box), self.image_key])
-        seed = hmac.new(self.secret, message.encode("utf-8", "surrogatepass"), hashlib.sha256)
-        return NoiseStream(seed.digest())
+    def field(self) -> NoiseField:
+        """The picture's noise."""
+        message = self.image_key.encode("utf-8", "surrogatepass")
+        return NoiseField(hmac.new(self.secret, message, hashlib.sha256).digest())
 
 
 @dataclass(frozen=True, slots=True)
-class NoiseStream:
-    """Normal-like noise from one 32-byte seed."""
+class NoiseField:
+    """Normal-like noise at every place of one picture, from a 32-byte seed."""
 
     seed: bytes = field(repr=False)
 
-    def normal(self, shape: tuple[int, ...], std: float) -> NDArray[np.float64]:
-        """Independent values of mean 0 and standard deviation ``std``, float64 of ``shape``.
+    def values(self, scale: Scale, side: int, channel: int, area: IntBox) -> NDArray[np.uint8]:
+        """Uniform bytes [y2 - y1, x2 - x1] of ``area``; :func:`quantiles` makes them normal.
 
-        The sum of four uniform 16-bit numbers (Irwin-Hall): within +-3.46 ``std``.
+        Args:
+            scale: which of the field's layers.
+            side: pixels between two values; fields of other sides are independent.
+            channel: of the picture; 0 for what all channels share.
+            area: ``(x1, y1, x2, y2)``, counted in values from the picture's corner; may be < 0.
         """
-        size = int(np.prod(shape))
-        raw = hashlib.shake_256(self.seed + b"normal").digest(8 * size)
-        total = np.frombuffer(raw, dtype="<u2").reshape(size, 4).sum(axis=1, dtype=np.float64)
-        # the variance of one uniform 16-bit number is (2^32 - 1) / 12
-        scale = std / np.sqrt(4 * (2.0**32 - 1) / 12)
-        return np.asarray((total - 2 * 65535) * scale).reshape(shape)
-
-    def grain(self, width: int, std: float) -> Callable[[int], NDArray[np.int32]]:
-        """A source of fine grain: each call with ``rows`` gives the next [rows, ``width``].
-
-        One keystream byte a pixel, mapped through the normal quantiles; strip by strip, so that a
-        box as large as the picture needs no keystream as large as the picture. Whole numbers of
-        standard deviation ``std``.
-        """
-        table = np.rint(_quantiles() * std).astype(np.int32)
-        strip = count()
-
-        def following(rows: int) -> NDArray[np.int32]:
-            shake = hashlib.shake_256(self.seed + b"grain%d" % next(strip))
-            raw = np.frombuffer(shake.digest(rows * width), dtype=np.uint8)
-            return table[raw].reshape(rows, width)
-
-        return following
+        x1, y1, x2, y2 = area
+        tile = TILE_SIDES[scale]
+        purpose = self.seed + scale.encode()
+        out = np.empty((y2 - y1, x2 - x1), np.uint8)
+        for row in range(y1 // tile, (y2 - 1) // tile + 1):
+            top, bottom = max(row * tile, y1), min((row + 1) * tile, y2)
+            for column in range(x1 // tile, (x2 - 1) // tile + 1):
+                left, right = max(column * tile, x1), min((column + 1) * tile, x2)
+                place = struct.pack("<4i", side, channel, row, column)
+                raw = hashlib.shake_256(purpose + place).digest(tile * tile)
+                values = np.frombuffer(raw, np.uint8).reshape(tile, tile)
+                out[top - y1 : bottom - y1, left - x1 : right - x1] = values[
+                    top - row * tile : bottom - row * tile,
+                    left - column * tile : right - column * tile,
+                ]
+        return out
 
 
-@lru_cache(maxsize=1)
-def _quantiles() -> NDArray[np.float64]:
-    """256 quantiles of the standard normal distribution, scaled to a standard deviation of 1."""
+@lru_cache(maxsize=64)
+def quantiles(std: float) -> NDArray[np.float32]:
+    """256 quantiles of a normal distribution of mean 0 and standard deviation ``std``."""
     values = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
-    return np.asarray(values / values.std())
+    table: NDArray[np.float32] = (values / values.std() * std).astype(np.float32)
+    table.flags.writeable = False
+    return table

@@ -51,17 +51,17 @@ class Style(_Frozen):
             ``{top, sides, bottom}``, as a share of its size.
         margin_px: how many pixels it grows on every side besides: detectors are off by pixels on
             small objects, by a share on large ones.
-        strength: Gaussian sigma (blur) or half the cell side (pixelate), as a share of the
-            geometric mean of the box's sides. Weaker than 0.1 leaves readable detail
-            (0.108 box heights is where detail of half a box height keeps 40 % of its gain).
+        strength: least side of the cells that are averaged before anything else, as a share of
+            the geometric mean of the box's sides. The next power of two of pixels is taken.
         feather: width of the soft edge outside the mask, as a share of the shorter box side.
-        noise: standard deviation of the noise added to the blur, in grey levels of 255.
+        noise: standard deviation of the finest noise added to the blur, in grey levels of 255;
+            the cells get twice as much.
     """
 
     mode: Literal["blur", "pixelate", "solid"] = "blur"
     dilation: Dilation = Dilation(top=0.1, sides=0.1, bottom=0.1)
     margin_px: Annotated[int, Field(ge=0, le=1000)] = 0
-    strength: Annotated[float, Field(ge=0.1, le=2)] = 0.25
+    strength: Annotated[float, Field(ge=0.1, le=2)] = 0.4
     feather: Annotated[float, Field(ge=0, le=1)] = 0.15
     noise: Annotated[float, Field(ge=0, le=64)] = 6.0
 
@@ -128,9 +128,28 @@ class MetadataPolicy(_Frozen):
 
 
 class JpegPolicy(_Frozen):
-    """How a JPEG is coded again: ``source`` keeps the source's tables and subsampling."""
+    """How a JPEG is coded again.
+
+    Attributes:
+        quality: ``source`` changes only the blocks under a mask, or, where that cannot be done,
+            keeps the source's tables and subsampling; a number codes the whole picture again.
+    """
 
     quality: Literal["source"] | Annotated[int, Field(ge=50, le=100)] = "source"
+
+
+class CheckPolicy(_Frozen):
+    """How outputs are checked before they are published; part of no result's identity.
+
+    Attributes:
+        max_detail_gain: share of its strength that fine detail in a box may keep; an output that
+            keeps more, and looks like its source there, is quarantined.
+        decode_share: share of spliced outputs, chosen by their keys, that another decoder decodes
+            as a whole. The rest are checked by their coefficients; other outputs always decoded.
+    """
+
+    max_detail_gain: Annotated[float, Field(ge=0.1, le=1)] = 0.5
+    decode_share: Share = 0.01
 
 
 class ModelVersions(_Frozen):
@@ -153,6 +172,7 @@ class PrivacyPolicy(_Frozen):
             scorer in ``evaluation`` fails a labelled set that exceeds it.
         metadata: what metadata survives.
         jpeg: how JPEGs are coded.
+        check: how outputs are checked.
         models: model versions.
     """
 
@@ -163,6 +183,7 @@ class PrivacyPolicy(_Frozen):
     pixel_fpr_budget: Share = 0.02
     metadata: MetadataPolicy = MetadataPolicy()
     jpeg: JpegPolicy = JpegPolicy()
+    check: CheckPolicy = CheckPolicy()
     models: ModelVersions = ModelVersions()
 
     def with_models(self, versions: Mapping[ModelName, int]) -> PrivacyPolicy:
@@ -194,7 +215,8 @@ class PrivacyPolicy(_Frozen):
 
         The name and the description do not: renaming a policy makes nothing due again.
         """
-        content = self.model_dump(mode="json", exclude={"name", "description", "pixel_fpr_budget"})
+        told = {"name", "description", "pixel_fpr_budget", "check"}
+        content = self.model_dump(mode="json", exclude=told)
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

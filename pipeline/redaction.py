@@ -2,39 +2,40 @@
 
 A box is redacted at full strength everywhere, corners included (an ellipse inside it would leave
 21 % sharp); the soft edge lies outside it (inside it would let half the signal through). Detail is
-first destroyed by averaging over cells that are snapped to the box, then noised, and only then
-smoothed: what an attacker can win back by deconvolution is the noisy cells, never the pixels.
+first destroyed by averaging over cells, then noised, and only then smoothed: what an attacker can
+win back by deconvolution is the noisy cells, never the pixels. See docs/decisions/0008.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.layers import Cells, Ints, Smooth
-from pipeline.noise import ROWS_A_STRIP, NoiseKey, NoiseStream
+from pipeline.cells import BLUR, PIXELATE, SOLID, SPLINE_SIGMA, Floats, paint
+from pipeline.noise import NoiseField, NoiseKey, quantiles
 from pipeline.orientation import IntBox
 from pipeline.policy import Style
 from serving.geometry import Box, Label
 
 Pixels = NDArray[Any]
 
-# Below this sigma (px) a tiny box would keep its very pixels: a 1-px box averages over itself.
-MIN_SIGMA_PX = 2.0
-# Cell side of a blur as a share of sigma: large enough to destroy, too small to show.
-BLUR_CELL = 0.6
-# Cell side of a pixelation as a share of sigma.
-PIXELATE_CELL = 2.0
-# Noise of the cells against the noise of the fine grain: smoothing takes most of it away.
-CELL_NOISE = 2.0
-# How far around a box cells are read: what a Gaussian weighs beyond (5 %) is left to the nearer.
-REACH_SIGMAS = 2.0
-NEUTRAL_GREY = 128 / 255
+# The smallest cell: below it a tiny box would keep its very pixels.
+MIN_CELL_PX = 4
+# Noise of the cells and of the points between them, against that of the fine grain: smoothing
+# takes most of it away.
+CELL_NOISE, HALF_NOISE = 2.0, 1.0
+# Noise that a channel has for itself: more would show as specks of colour.
+COLOUR_NOISE = 0.5
+# Beyond the last pixel of any picture.
+FAR = 1 << 30
+_NO_GRAIN = np.empty((0, 0), np.uint8)
+_NO_NOISE = np.empty((0, 0), np.float32)
+MODES = {"blur": BLUR, "pixelate": PIXELATE, "solid": SOLID}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,17 @@ class RedactionBox:
         return (self.x1, self.y1, self.x2, self.y2)
 
     @property
-    def sigma_px(self) -> float:
-        """Gaussian sigma in pixels: ``strength`` x geometric mean of the sides, at least 2."""
+    def cell_px(self) -> int:
+        """Side of a cell: the power of two next above ``strength`` x the mean side, at least 4."""
         sides = math.sqrt(max(self.x2 - self.x1, 0) * max(self.y2 - self.y1, 0))
-        return max(self.style.strength * sides, MIN_SIGMA_PX)
+        return max(
+            MIN_CELL_PX, 1 << max(math.ceil(self.style.strength * sides) - 1, 0).bit_length()
+        )
+
+    @property
+    def sigma_px(self) -> float:
+        """Standard deviation of the Gaussian that the blur comes close to, in pixels."""
+        return SPLINE_SIGMA * self.cell_px
 
     @property
     def feather_px(self) -> int:
@@ -90,35 +98,172 @@ class RedactionBox:
         return RedactionBox(*area, self.style, self.label)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Plane:
+    """One channel of a picture, or of a part of it.
+
+    Attributes:
+        source, out: [h, w] samples, uint8 or uint16: what is read, what is written.
+        left, top: the first sample's place in the channel.
+        width, height: how many samples of the channel belong to the picture; those beyond are a
+            coder's padding and are redacted with the nearest.
+        step_x, step_y: pixels that a sample spans.
+        channel: number in the picture, for noise of its own; None where there is only one.
+        shared: whether it gets the noise that all channels share (brightness, not colour).
+    """
+
+    source: Pixels
+    out: Pixels
+    left: int
+    top: int
+    width: int
+    height: int
+    step_x: int
+    step_y: int
+    channel: int | None
+    shared: bool
+
+
 def redact_pixels(
     pixels: Pixels, boxes: Sequence[RedactionBox], noise: NoiseKey, *, alpha: bool | None = None
 ) -> Pixels:
     """A copy of ``pixels`` with every box redacted; pixels beyond the feather are identical.
 
-    Each layer is computed from the source, and layers are painted from the weakest sigma to the
-    strongest: a pixel under several boxes is blurred once, by the strongest, in any order of boxes.
-
     Args:
         pixels: [h, w] or [h, w, c], uint8 or uint16. Colours under transparent alpha are redacted;
             alpha becomes opaque in a box where it varies, since it can show what was there.
         boxes: in the coordinates of ``pixels``, that is, as stored.
-        noise: keys the noise, together with each box's integers.
+        noise: keys the noise.
         alpha: whether the last channel is alpha; by default true for 2 and 4 channels.
     """
     out = pixels.copy()
-    planes = out[:, :, None] if out.ndim == 2 else out
-    source = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    if not boxes:
+        return out
+    source, written = (p[:, :, None] if p.ndim == 2 else p for p in (pixels, out))
     if alpha is None:
-        alpha = planes.shape[2] in (2, 4)
-    colours = planes.shape[2] - int(alpha)
-    height, width = planes.shape[:2]
-    for box in sorted(set(boxes), key=_strength_order):
-        inside = _clipped(box.area, width, height)
-        if inside is not None:
-            _paint(source[:, :, :colours], planes[:, :, :colours], inside, box, noise)
-            if alpha:
-                _level(source[:, :, -1], planes[:, :, -1], inside)
+        alpha = source.shape[2] in (2, 4)
+    colours = source.shape[2] - int(alpha)
+    height, width = source.shape[:2]
+    planes = [
+        Plane(
+            source[:, :, i],
+            written[:, :, i],
+            *(0, 0, width, height, 1, 1),
+            channel=i if colours > 1 else None,
+            shared=True,
+        )
+        for i in range(colours)
+    ]
+    redact_planes(planes, boxes, noise, (width, height))
+    if alpha:
+        for box in boxes:
+            inside = _clipped(box.area, width, height)
+            if inside is not None:
+                _level(source[:, :, -1], written[:, :, -1], inside)
     return out
+
+
+def redact_planes(
+    planes: Sequence[Plane], boxes: Sequence[RedactionBox], noise: NoiseKey, size: tuple[int, int]
+) -> None:
+    """Redact ``boxes`` in ``planes`` of a picture of ``size`` pixels, writing each plane's ``out``.
+
+    Each layer is computed from the source, and layers are painted from the weakest to the
+    strongest: a sample under several boxes is blurred once, by the strongest, in any order of
+    boxes. The planes must hold all of :func:`needed_area` of every box.
+    """
+    field = noise.field()
+    places = [
+        np.array([p.left, p.top, p.width, p.height, p.step_x, p.step_y], np.int64) for p in planes
+    ]
+    for box in sorted(set(boxes), key=_strength_order):
+        touched = touched_area(box, *size)
+        if touched is None:
+            continue
+        # a coder pads with copies of the last samples: what hides those hides the padding
+        right = box.x2 if box.x2 < size[0] else FAR
+        bottom = box.y2 if box.y2 < size[1] else FAR
+        area = np.array([max(box.x1, 0), max(box.y1, 0), right, bottom], np.int64)
+        layer = _Noise(box, touched, (int(area[0]), int(area[1]), right, bottom), size, field)
+        for plane, place in zip(planes, places, strict=True):
+            full = int(np.iinfo(plane.source.dtype).max)
+            paint(
+                plane.source,
+                plane.out,
+                place,
+                area,
+                box.feather_px,
+                MODES[box.style.mode],
+                box.cell_px,
+                layer.of_cells(plane, full),
+                layer.between(plane, full),
+                *layer.grain(plane, full),
+                full,
+            )
+
+
+class _Noise:
+    """The noise of one box, for all planes.
+
+    Args:
+        touched: what the box may change, in pixels of the picture.
+        area: what it covers at full strength, ``FAR`` where that is to the end of the padding.
+    """
+
+    def __init__(
+        self,
+        box: RedactionBox,
+        touched: IntBox,
+        area: IntBox,
+        size: tuple[int, int],
+        field: NoiseField,
+    ) -> None:
+        self._style = box.style
+        self._side = box.cell_px
+        self._field = field
+        self._cells = cells_of(touched, self._side, *size)
+        self._area, self._reach = area, box.feather_px
+        self._none = box.style.mode == "solid" or not box.style.noise
+        self._shared = None if self._none else field.values("cell", self._side, 0, self._cells)
+
+    def of_cells(self, plane: Plane, full: int) -> Floats:
+        """[rows, columns] for the cells."""
+        if self._shared is None:
+            return _NO_NOISE
+        level = self._style.noise * full / 255
+        out: Floats | None = None
+        if plane.shared:
+            out = quantiles(CELL_NOISE * level)[self._shared]
+        # blocks share their noise between the colours: it would tint them
+        if plane.channel is not None and self._style.mode == "blur":
+            values = self._field.values("cell", self._side, plane.channel + 1, self._cells)
+            own = quantiles(COLOUR_NOISE * level)[values]
+            out = own if out is None else out + own
+        return _NO_NOISE if out is None else out
+
+    def between(self, plane: Plane, full: int) -> Floats:
+        """[2 rows - 1, 2 columns - 1] for the points between the cells; [0, 0] for no such."""
+        least = self._side // max(plane.step_x, plane.step_y)
+        if not plane.shared or least < MIN_CELL_PX or self._style.mode != "blur":
+            return _NO_NOISE
+        left, top, right, bottom = self._cells
+        points = (2 * left, 2 * top, 2 * right - 1, 2 * bottom - 1)
+        values = self._field.values("half", self._side, 0, points)
+        return quantiles(HALF_NOISE * self._style.noise * full / 255)[values]
+
+    def grain(self, plane: Plane, full: int) -> tuple[NDArray[np.uint8], Floats]:
+        """A byte for each sample that may change, and the grey levels of the bytes."""
+        if self._none or not plane.shared or self._style.mode != "blur":
+            return _NO_GRAIN, quantiles(0.0)
+        x1, y1, x2, y2 = self._area
+        area = (
+            max((x1 - self._reach) // plane.step_x, plane.left),
+            max((y1 - self._reach) // plane.step_y, plane.top),
+            min(-(-(x2 + self._reach) // plane.step_x), plane.left + plane.source.shape[1]),
+            min(-(-(y2 + self._reach) // plane.step_y), plane.top + plane.source.shape[0]),
+        )
+        level = self._style.noise * full / 255
+        return self._field.values("grain", plane.step_x, 0, area), quantiles(level)
 
 
 def touched_area(box: RedactionBox, width: int, height: int) -> IntBox | None:
@@ -127,10 +272,34 @@ def touched_area(box: RedactionBox, width: int, height: int) -> IntBox | None:
     return None if inside is None else _grown(inside, box.feather_px, width, height)
 
 
+def needed_area(box: RedactionBox, width: int, height: int) -> IntBox | None:
+    """All pixels that redacting ``box`` reads or writes; None when it lies outside."""
+    touched = touched_area(box, width, height)
+    if touched is None:
+        return None
+    side = box.cell_px
+    left, top, right, bottom = cells_of(touched, side, width, height)
+    return (left * side, top * side, min(right * side, width), min(bottom * side, height))
+
+
+def cells_of(touched: IntBox, side: int, width: int, height: int) -> IntBox:
+    """The cells that ``touched`` pixels are made of.
+
+    One more on each side would hardly show, and reading them costs as much as the box itself.
+    """
+    x1, y1, x2, y2 = touched
+    return (
+        x1 // side,
+        y1 // side,
+        min(-(-x2 // side), -(-width // side)),
+        min(-(-y2 // side), -(-height // side)),
+    )
+
+
 def _strength_order(box: RedactionBox) -> tuple[object, ...]:
-    rank = {"blur": 0, "pixelate": 1, "solid": 2}[box.style.mode]
-    sigma = math.inf if rank == 2 else box.sigma_px
-    return (sigma, rank, box.area, box.style.feather, box.style.noise, box.label)
+    rank = MODES[box.style.mode]
+    cell = math.inf if box.style.mode == "solid" else box.cell_px
+    return (cell, rank, box.area, box.style.feather, box.style.noise, box.label)
 
 
 def _clipped(area: IntBox, width: int, height: int) -> IntBox | None:
@@ -144,83 +313,9 @@ def _grown(area: IntBox, by: int, width: int, height: int) -> IntBox:
     return (max(x1 - by, 0), max(y1 - by, 0), min(x2 + by, width), min(y2 + by, height))
 
 
-def _paint(source: Pixels, out: Pixels, inside: IntBox, box: RedactionBox, noise: NoiseKey) -> None:
-    """Mix the redacted layer of one box into ``out``, strip by strip."""
-    height, width = out.shape[:2]
-    region = _grown(inside, box.feather_px, width, height)
-    x1, row, x2, _ = region
-    dx = _distance(x1, x2, inside[0], inside[2])
-    for layer in _layer(source, inside, region, box, noise):
-        rows = layer.shape[0]
-        target = out[row : row + rows, x1:x2]
-        dy = _distance(row, row + rows, inside[1], inside[3])
-        if not dy.any():
-            # only the sides of these rows are feathered: the box itself needs no mixing
-            left, right = inside[0] - x1, inside[2] - x1
-            target[:, left:right] = layer[:, left:right]
-            sides = [slice(0, left), slice(right, None)]
-        else:
-            sides = [slice(None)]
-        for side in sides:
-            weight = _feather(dx[side], dy, box.feather_px)
-            mixed = target[:, side] * (256 - weight) + layer[:, side] * weight
-            target[:, side] = (mixed + 128) >> 8
-        row += rows
-
-
 def _level(source: Pixels, out: Pixels, inside: IntBox) -> None:
     """Make alpha ``out`` opaque in a box where its ``source`` is not the same all over."""
     x1, y1, x2, y2 = inside
     part = source[y1:y2, x1:x2]
     if part.min() != part.max():
         out[y1:y2, x1:x2] = np.iinfo(source.dtype).max
-
-
-def _distance(start: int, stop: int, inner_start: int, inner_stop: int) -> NDArray[np.float64]:
-    """How far each pixel of ``start``..``stop`` lies outside the inner range; 0 inside."""
-    at = np.arange(start, stop)
-    return np.maximum(np.maximum(inner_start - at, at - (inner_stop - 1)), 0).astype(np.float64)
-
-
-def _feather(dx: NDArray[np.float64], dy: NDArray[np.float64], feather: int) -> Ints:
-    """Weights [len(dy), len(dx), 1] of 256: 256 in the box, smoothly to 0 ``feather`` outside."""
-    far = np.minimum(np.hypot(dy[:, None], dx[None, :]) / (feather + 1), 1)
-    return np.asarray(np.rint(256 * (1 - far * far * (3 - 2 * far)))[:, :, None], dtype=np.int32)
-
-
-def _layer(
-    source: Pixels, inside: IntBox, region: IntBox, box: RedactionBox, noise: NoiseKey
-) -> Iterator[Ints]:
-    """Strips [rows, w, c] of whole grey levels that replace ``region``, from its top."""
-    full = int(np.iinfo(source.dtype).max)
-    width, height = region[2] - region[0], region[3] - region[1]
-    if box.style.mode == "solid":
-        for top in range(0, height, ROWS_A_STRIP):
-            shape = (min(ROWS_A_STRIP, height - top), width, source.shape[2])
-            yield np.full(shape, round(NEUTRAL_GREY * full), dtype=np.int32)
-        return
-    blur = box.style.mode == "blur"
-    cell = box.sigma_px * (BLUR_CELL if blur else PIXELATE_CELL)
-    margin = max(box.feather_px, REACH_SIGMAS * box.sigma_px if blur else 0)
-    cells = Cells.of(source, inside, cell, margin)
-    stream = noise.stream(box.style.mode, inside)
-    level = box.style.noise * full / 255
-    rows, columns, channels = cells.means.shape
-    # blocks share their noise between the colours: it would tint them
-    grid = cells.means + stream.normal((rows, columns, channels if blur else 1), CELL_NOISE * level)
-    grid = np.clip(grid, 0, full)
-    if blur:
-        yield from _with_grain(Smooth(cells, grid, box.sigma_px, full), region, stream, level)
-    else:
-        yield from cells.blocks(grid, region, ROWS_A_STRIP)
-
-
-def _with_grain(
-    smooth: Smooth, region: IntBox, stream: NoiseStream, level: float
-) -> Iterator[Ints]:
-    """The smooth layer with fine grain, the same in every colour: coloured specks would show."""
-    grain = stream.grain(region[2] - region[0], level * smooth.unit)
-    shift = smooth.unit.bit_length() - 1
-    for strip in smooth.strips(region):
-        noisy = strip + grain(strip.shape[0])[:, :, None]
-        yield np.clip((noisy + smooth.unit // 2) >> shift, 0, smooth.full)

@@ -10,14 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.images import ImageInfo
-from pipeline.jpeg.rewrite import adobe_transform, has_jfif
+from pipeline.jpeg.colours import stores_rgb
+from pipeline.jpeg.frame import ZIGZAG
 from pipeline.jpeg.segments import JpegStructure, quantisation_tables
-
-# natural order (row by row) of the 64 positions that a file lists in zigzag; T.81, figure A.6
-_ZIGZAG = sorted(
-    range(64),
-    key=lambda i: (i // 8 + i % 8, i // 8 if (i // 8 + i % 8) % 2 else i % 8),
-)
 
 
 def encode_jpeg(
@@ -41,7 +36,7 @@ def encode_jpeg(
         options["subsampling"] = subsampling or "4:4:4"
         if subsampling is None:
             notes = ("jpeg_subsampling_444",)
-        options["keep_rgb"] = _stores_rgb(data, structure)
+        options["keep_rgb"] = stores_rgb(data, structure)
     if info.mode == "CMYK":
         # Pillow codes CMYK with one table: the finest of the source's keeps its quality
         tables = [[min(column) for column in zip(*tables, strict=True)]]
@@ -65,7 +60,7 @@ def _natural(tables: tuple[tuple[int, ...], ...]) -> list[list[int]]:
     natural: list[list[int]] = []
     for table in tables:
         values = [0] * 64
-        for position, value in zip(_ZIGZAG, table, strict=True):
+        for position, value in zip(ZIGZAG.tolist(), table, strict=True):
             values[position] = min(max(value, 1), 255)
         natural.append(values)
     return natural
@@ -79,13 +74,3 @@ def _subsampling(structure: JpegStructure) -> str | None:
         return "4:4:4" if same else None
     known = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
     return known.get((luma.horizontal, luma.vertical))
-
-
-def _stores_rgb(data: bytes, structure: JpegStructure) -> bool:
-    """Whether three components are RGB, by libjpeg's rules (JFIF, then Adobe, then names)."""
-    if has_jfif(data, structure):
-        return False
-    transform = adobe_transform(data, structure)
-    if transform is not None:
-        return transform == 0
-    return bytes(c.identifier for c in structure.components) == b"RGB"

@@ -10,23 +10,24 @@ from dataclasses import dataclass
 
 from pipeline.errors import ImageRefused
 
-SOI, EOI, SOS, DQT, DHT, DNL, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDC, 0xFE
+SOI, EOI, SOS, DNL, COM = 0xD8, 0xD9, 0xDA, 0xDC, 0xFE
+DQT, DHT, DRI, DAC = 0xDB, 0xC4, 0xDD, 0xCC
 APP0, APP1, APP2, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
-_FRAMES = {0xC0, 0xC1, 0xC2}
+_PROGRESSIVE = {0xC2, 0xCA}
+_ARITHMETIC = {0xC9, 0xCA}
+_FRAMES = {0xC0, 0xC1, 0xC2} | _ARITHMETIC
 _UNSUPPORTED_FRAMES = {
     0xC3: "lossless",
     0xC5: "hierarchical",
     0xC6: "hierarchical",
     0xC7: "hierarchical",
-    0xC9: "arithmetic",
-    0xCA: "arithmetic",
     0xCB: "lossless",
     0xCD: "hierarchical",
     0xCE: "hierarchical",
     0xCF: "hierarchical",
 }
-# DQT, DHT, DRI; everything else between SOI and EOI is either a frame, a scan or metadata.
-_TABLES = {0xDB, 0xC4, 0xDD}
+# Everything else between SOI and EOI is either a frame, a scan or metadata.
+_TABLES = {DQT, DHT, DRI, DAC}
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 # Far above what encoders write (a progressive file has about 10 scans).
 MAX_SEGMENTS = 4096
@@ -79,7 +80,8 @@ class JpegStructure:
         segments: all segments between SOI and EOI, in file order.
         width, height: in pixels, as stored.
         precision: bits a sample.
-        progressive: whether the frame is SOF2.
+        progressive: whether its scans complete one another.
+        arithmetic: whether its coding is arithmetic, not Huffman's.
         components: of the frame.
         end: where the EOI marker ends; what lies behind is no part of the picture.
     """
@@ -89,6 +91,7 @@ class JpegStructure:
     height: int
     precision: int
     progressive: bool
+    arithmetic: bool
     components: tuple[Component, ...]
     end: int
 
@@ -182,7 +185,16 @@ def _with_frame(
         Component(content[i], content[i + 1] >> 4, content[i + 1] & 15, content[i + 2])
         for i in range(6, len(content), 3)
     )
-    return JpegStructure(segments, width, height, content[0], frame.marker == 0xC2, components, end)
+    return JpegStructure(
+        segments,
+        width,
+        height,
+        precision=content[0],
+        progressive=frame.marker in _PROGRESSIVE,
+        arithmetic=frame.marker in _ARITHMETIC,
+        components=components,
+        end=end,
+    )
 
 
 def quantisation_tables(data: bytes, structure: JpegStructure) -> tuple[tuple[int, ...], ...]:
@@ -210,3 +222,9 @@ def quantisation_tables(data: bytes, structure: JpegStructure) -> tuple[tuple[in
         return tuple(tables[component.table] for component in structure.components)
     except KeyError as error:
         raise ImageRefused("corrupt", "the JPEG lacks a quantisation table") from error
+
+
+def quantisation_tables_change(structure: JpegStructure) -> bool:
+    """Whether a quantisation table stands behind the first scan, where it may replace another."""
+    markers = [segment.marker for segment in structure.segments]
+    return DQT in markers[markers.index(SOS) :]

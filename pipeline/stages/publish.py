@@ -7,9 +7,9 @@ import hashlib
 import time
 from collections.abc import Callable
 
-from pipeline.errors import ImageRefused
+from pipeline.errors import ImageRefused, OutputRejected
 from pipeline.images import CONTENT_TYPES
-from pipeline.output_check import OutputRejected, check_output
+from pipeline.output_check import check_output, is_sampled
 from pipeline.policy import PrivacyPolicy
 from pipeline.stages.envelope import Envelope, Published
 from pipeline.stages.redact import Redact
@@ -50,7 +50,14 @@ class Publish:
             raise ImageRefused("not_decided", "no decision was made", where=envelope.item.key)
         try:
             check_output(
-                source, info, made.image.data, made.boxes, self._policy, decoded=made.decoded
+                source,
+                info,
+                made.image.data,
+                made.boxes,
+                self._policy,
+                pixels=made.image.pixels,
+                spliced=made.image.spliced,
+                whole=is_sampled(envelope.item.key, self._policy.check.decode_share),
             )
         except OutputRejected as error:
             raise ImageRefused("output_rejected", error.what, where=envelope.item.key) from error

@@ -6,10 +6,6 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.decode import decode_upright
 from pipeline.encode import RedactedImage, redact_image
 from pipeline.errors import ImageRefused
 from pipeline.noise import NoiseKey
@@ -28,12 +24,10 @@ class Redaction:
     Attributes:
         image: the new bytes, their route and notes.
         boxes: what was obscured, in upright pixels.
-        decoded: the source's upright pixels if it had to be decoded.
     """
 
     image: RedactedImage
     boxes: list[RedactionBox]
-    decoded: NDArray[np.uint8] | None
 
 
 def kept_areas(decisions: Iterable[Decision], policy: PrivacyPolicy) -> list[RedactionBox]:
@@ -61,18 +55,16 @@ class Redact:
         if envelope.decisions is None or envelope.data is None or envelope.info is None:
             raise ImageRefused("not_decided", "no decision was made", where=envelope.item.key)
         boxes = kept_areas(envelope.decisions, self._policy)
-        decoded = decode_upright(envelope.data, envelope.info) if boxes else None
         image = redact_image(
             envelope.data,
             envelope.info,
             boxes,
             noise=NoiseKey(self._secret.reveal(), envelope.item.key),
             policy=self._policy,
-            decoded=decoded,
         )
         area = sum((b.x2 - b.x1) * (b.y2 - b.y1) for b in boxes)
         share = min(area / (envelope.info.width * envelope.info.height), 1.0)
         envelope = dataclasses.replace(
             envelope, obscured_share=share, notes=(*envelope.notes, *image.notes)
         )
-        return envelope, Redaction(image, boxes, decoded)
+        return envelope, Redaction(image, boxes)

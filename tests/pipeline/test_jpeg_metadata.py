@@ -13,12 +13,14 @@ from PIL import Image
 
 from pipeline.containers import ifd, png, webp
 from pipeline.embedded import find_pictures
-from pipeline.encode import OutputRejected, check_output, redact_image
+from pipeline.encode import redact_image
+from pipeline.errors import OutputRejected
 from pipeline.images import ImageFormat, ImageLimits, inspect_image, raw_metadata
 from pipeline.jpeg import exif, icc, xmp
 from pipeline.jpeg.segments import parse_jpeg
 from pipeline.noise import NoiseKey
-from pipeline.output_check import remaining_pictures
+from pipeline.output_check import check_output
+from pipeline.remaining import remaining_pictures
 from tests.pipeline.pictures import (
     LADEN,
     LATITUDE,

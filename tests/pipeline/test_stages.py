@@ -305,7 +305,7 @@ class Careless:
 
     def __call__(self, envelope: Envelope) -> tuple[Envelope, Redaction]:
         image = RedactedImage(DATA, "reencoded", ())
-        return envelope, Redaction(image, [box(24, 16, 72, 48)], None)
+        return envelope, Redaction(image, [box(24, 16, 72, 48)])
 
 
 def test_an_output_that_fails_its_check_is_not_written(

@@ -11,9 +11,11 @@ import pytest
 from pipeline.containers import webp_stream
 from pipeline.containers.webp import Chunk, join_chunks, parse_webp
 from pipeline.decode import decode_stored
-from pipeline.encode import OutputRejected, check_output, redact_image
+from pipeline.encode import redact_image
+from pipeline.errors import OutputRejected
 from pipeline.images import ImageInfo, ImageLimits, inspect_image
 from pipeline.noise import NoiseKey
+from pipeline.output_check import check_output
 from tests.pipeline.pictures import box, policy, saved, textured, thumbnail
 
 KEY = NoiseKey(b"secret", "a.webp")

@@ -1,0 +1,480 @@
+"""Sequential entropy-coded data, bit by bit: find blocks, read them, write them anew.
+
+Bits are read from a stream without stuffed bytes, as 32-bit words with zeros behind the end. Every
+loop is bounded by the number of blocks that the frame has, and every block by 64 coefficients, so
+that damaged data ends in an error and never reads further than :data:`PADDING_WORDS` behind the
+end. Source: ITU-T T.81, annex F.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.compiled import Number, compiled, inlined
+from pipeline.jpeg.huffman import MAX_AC_BITS, MAX_DC_BITS, SKIP_BITS
+
+# An MCU has at most 16 blocks (T.81 allows 10), a block 64 codes of 16 bits with 11 further bits.
+PADDING_WORDS = 1024
+# Coefficients of a block that a picture of a quarter of the size is made of.
+LOW = 5
+# A changed block takes at most as much.
+MAX_BLOCK_BITS = 64 * (16 + 11)
+
+# T.81 allows 11 bits and a sign; more is left to coders of 16-bit coefficients.
+MAX_DC = 32767
+
+OK, BAD_CODE, TOO_SHORT, OUT_OF_RANGE, NO_CODE = range(5)
+FAULTS = {
+    BAD_CODE: "a code that is in no table",
+    TOO_SHORT: "the data ends before the picture does",
+    OUT_OF_RANGE: "a value that 8-bit samples do not have",
+    NO_CODE: "a value has no code in the file's tables",
+}
+
+Words = NDArray[np.uint32]
+Longs = NDArray[np.int64]
+Shorts = NDArray[np.int16]
+Ints = NDArray[np.int32]
+# Rows of a table of segments (what lies between two restart markers): first and last bit, first
+# MCU, number of MCUs.
+SEGMENT_FIELDS = 4
+# Rows of a table of an MCU's blocks: component, DC table, AC table.
+BLOCK_FIELDS = 3
+
+
+@inlined
+def peek(words: Words, at: Number) -> Number:
+    """The next 32 bits."""
+    word, shift = at >> 5, at & 31
+    high = (np.int64(words[word]) << shift) & 0xFFFFFFFF
+    return high | (np.int64(words[word + 1]) >> (32 - shift))
+
+
+@inlined
+def extended(bits: Number, size: Number) -> Number:
+    """The value of ``size`` further bits; T.81, figure F.12."""
+    return bits if bits >> (size - 1) else bits - (1 << size) + 1
+
+
+@compiled
+def skip_ac(words: Words, at: Number, read: Shorts, skip: Ints) -> Number:
+    """Where the block ends whose AC coefficients begin at bit ``at``; -1 for an unknown code."""
+    k: Number = 1
+    while k < 64:
+        window = peek(words, at)
+        entry = np.int64(skip[window >> (32 - SKIP_BITS)])
+        passed = (entry >> 8) & 255
+        if entry != 0 and k + passed + (entry >> 16) <= 64:
+            at += entry & 255
+            if entry >> 16:
+                break
+            k += passed
+            continue
+        code = np.int64(read[window >> 16])
+        size, run = code & 15, (code >> 4) & 15
+        if code == 0 or size > MAX_AC_BITS or (size == 0 and run not in (0, 15)):
+            return -1
+        at += (code >> 8) + size
+        if size == 0 and run == 0:
+            break
+        k += run + 1
+        if k > 64:
+            return -1
+    return at
+
+
+@compiled
+def find_units(
+    words: Words,
+    segments: Longs,
+    start: Longs,
+    blocks: Longs,
+    read: Shorts,
+    skip: Ints,
+    places: Longs,
+    dc: Ints,
+    ends: Longs,
+    low: Shorts,
+) -> int:
+    """Note where each MCU begins and which DC values come before it.
+
+    Args:
+        segments: [n, 4], see :data:`SEGMENT_FIELDS`.
+        start: [n, components] DC predictors where each segment begins.
+        blocks: [n, 3], see :data:`BLOCK_FIELDS`.
+        read, skip: tables, [n, 65536] and [n, 2^SKIP_BITS].
+        places: [MCUs] int64, filled with bit positions.
+        dc: [MCUs, components] int32, filled with the predictors before each MCU.
+        ends: [n], filled with the bit behind each segment's last block.
+        low: [MCUs, blocks of an MCU, 5], filled with the first coefficients of each block, where
+            they are wanted; else [0, 0, 0].
+
+    Returns:
+        ``OK``, or what is wrong.
+    """
+    before = np.zeros(dc.shape[1], np.int64)
+    # 1-D views: taking a row of a table for every block would cost more than reading it
+    codes, jumps = read.reshape(-1), skip.reshape(-1)
+    for segment in range(segments.shape[0]):
+        at, stop = segments[segment, 0], segments[segment, 1]
+        before[:] = start[segment]
+        first = segments[segment, 2]
+        # the next `have` bits, in front
+        word = (at >> 5) + 1
+        ahead = np.uint64(words[at >> 5]) << np.uint64(32 + (at & 31))
+        have = 32 - (at & 31)
+        for mcu in range(first, first + segments[segment, 3]):
+            places[mcu] = 32 * word - have
+            for i in range(dc.shape[1]):
+                dc[mcu, i] = before[i]
+            for block in range(blocks.shape[0]):
+                if have < 32:
+                    ahead |= np.uint64(words[word]) << np.uint64(32 - have)
+                    word, have = word + 1, have + 32
+                window = np.int64(ahead >> np.uint64(32))
+                code = np.int64(codes[(blocks[block, 1] << 16) + (window >> 16)])
+                size, used = code & 255, (code >> 8) + (code & 255)
+                if code == 0 or size > MAX_DC_BITS:
+                    return BAD_CODE
+                if size:
+                    bits = (window >> (32 - used)) & ((1 << size) - 1)
+                    before[blocks[block, 0]] += extended(bits, size)
+                    if abs(before[blocks[block, 0]]) > MAX_DC:
+                        return OUT_OF_RANGE
+                ahead, have = ahead << np.uint64(used), have - used
+                code_base, jump_base = blocks[block, 2] << 16, blocks[block, 2] << SKIP_BITS
+                k: Number = 1
+                if low.shape[0] > 0:
+                    near = low[mcu, block]
+                    near[0] = before[blocks[block, 0]]
+                    while k < LOW:
+                        if have < 32:
+                            ahead |= np.uint64(words[word]) << np.uint64(32 - have)
+                            word, have = word + 1, have + 32
+                        window = np.int64(ahead >> np.uint64(32))
+                        code = np.int64(codes[code_base + (window >> 16)])
+                        size, run = code & 15, (code >> 4) & 15
+                        if code == 0 or size > MAX_AC_BITS or (size == 0 and run not in (0, 15)):
+                            return BAD_CODE
+                        used = (code >> 8) + size
+                        ahead, have = ahead << np.uint64(used), have - used
+                        if size == 0 and run == 0:
+                            k = 64
+                            break
+                        k += run
+                        if size and k < LOW:
+                            bits = (window >> (32 - used)) & ((1 << size) - 1)
+                            near[k] = extended(bits, size)
+                        k += 1
+                while k < 64:
+                    if have < 32:
+                        ahead |= np.uint64(words[word]) << np.uint64(32 - have)
+                        word, have = word + 1, have + 32
+                    entry = np.int64(
+                        jumps[jump_base + np.int64(ahead >> np.uint64(64 - SKIP_BITS))]
+                    )
+                    ended = entry >> 16
+                    passed = (entry >> 8) & 255
+                    used = entry & 255
+                    if entry == 0 or k + passed + ended > 64:
+                        code = np.int64(codes[code_base + np.int64(ahead >> np.uint64(48))])
+                        size, run = code & 15, (code >> 4) & 15
+                        if code == 0 or size > MAX_AC_BITS or (size == 0 and run not in (0, 15)):
+                            return BAD_CODE
+                        used, passed = (code >> 8) + size, run + 1
+                        ended = np.int64(size == 0 and run == 0)
+                        if ended == 0 and k + passed > 64:
+                            return BAD_CODE
+                    ahead, have = ahead << np.uint64(used), have - used
+                    k += passed + 64 * ended
+            if 32 * word - have > stop:
+                return TOO_SHORT
+        ends[segment] = 32 * word - have
+    return OK
+
+
+@compiled
+def read_units(
+    words: Words,
+    mcus: Longs,
+    places: Longs,
+    dc: Ints,
+    blocks: Longs,
+    read: Shorts,
+    coefficients: Shorts,
+) -> int:
+    """Read the MCUs ``mcus`` into ``coefficients`` [n, blocks of an MCU, 64], zigzag order.
+
+    Args:
+        places, dc: of :func:`find_units`.
+
+    Returns:
+        ``OK``, or what is wrong.
+    """
+    before = np.zeros(dc.shape[1], np.int64)
+    for i in range(mcus.shape[0]):
+        at = places[mcus[i]]
+        for component in range(dc.shape[1]):
+            before[component] = dc[mcus[i], component]
+        for block in range(blocks.shape[0]):
+            out = coefficients[i, block]
+            out[:] = 0
+            window = peek(words, at)
+            code = np.int64(read[blocks[block, 1], window >> 16])
+            size, length = code & 255, code >> 8
+            if code == 0 or size > MAX_DC_BITS:
+                return BAD_CODE
+            if size:
+                bits = (window >> (32 - length - size)) & ((1 << size) - 1)
+                before[blocks[block, 0]] += extended(bits, size)
+            out[0] = before[blocks[block, 0]]
+            at += length + size
+            table = read[blocks[block, 2]]
+            k: Number = 1
+            while k < 64:
+                window = peek(words, at)
+                code = np.int64(table[window >> 16])
+                size, run, length = code & 15, (code >> 4) & 15, code >> 8
+                if code == 0 or size > MAX_AC_BITS:
+                    return BAD_CODE
+                at += length + size
+                if size == 0:
+                    if run == 15:
+                        k += 16
+                        continue
+                    if run == 0:
+                        break
+                    return BAD_CODE
+                k += run
+                if k > 63:
+                    return BAD_CODE
+                bits = (window >> (32 - length - size)) & ((1 << size) - 1)
+                out[k] = extended(bits, size)
+                k += 1
+    return OK
+
+
+@compiled
+def copy_bits(words: Words, at: Number, stop: Number, out: Words, to: Number) -> Number:
+    """Append the bits ``at``..``stop`` to ``out`` at bit ``to``; where they end."""
+    count = min(-to & 31, stop - at)
+    if count:
+        put(out, to, peek(words, at) >> (32 - count), count)
+    at, to = at + count, to + count
+    whole, word = (stop - at) >> 5, to >> 5
+    for i in range(whole):
+        out[word + i] = peek(words, at + 32 * i)
+    at, to = at + 32 * whole, to + 32 * whole
+    if at < stop:
+        put(out, to, peek(words, at) >> (32 - stop + at), stop - at)
+    return to + stop - at
+
+
+@compiled
+def unstuff(raw: NDArray[np.uint8], words: Words) -> int:
+    """Pack ``raw`` into ``words`` without the zeros that follow bytes of ones.
+
+    Returns:
+        How many bits there are; -1 if anything but a zero follows such a byte.
+    """
+    packed: Number = np.int64(0)
+    word, at, size = 0, 0, raw.shape[0]
+    filled = 0
+    while at < size:
+        byte = np.int64(raw[at])
+        packed = (packed << 8) | byte
+        filled += 1
+        at += 1
+        if byte == 255:
+            if at >= size or raw[at] != 0:
+                return -1
+            at += 1
+        if filled == 4:
+            words[word] = packed & 0xFFFFFFFF
+            packed, filled, word = np.int64(0), 0, word + 1
+    if filled:
+        words[word] = (packed << (32 - 8 * filled)) & 0xFFFFFFFF
+    return 32 * word + 8 * filled
+
+
+@compiled
+def stuff(words: Words, start: int, stop: int, out: NDArray[np.uint8]) -> int:
+    """Write the bytes ``start``..``stop`` of ``words`` to ``out``, a zero behind each of ones.
+
+    Returns:
+        How many bytes were written.
+    """
+    to = 0
+    for at in range(start, stop):
+        byte = (np.int64(words[at >> 2]) >> (24 - 8 * (at & 3))) & 255
+        out[to] = byte
+        to += 1
+        if byte == 255:
+            out[to] = 0
+            to += 1
+    return to
+
+
+@inlined
+def put(out: Words, to: Number, bits: Number, count: Number) -> None:
+    """Write ``count`` <= 32 bits at bit ``to`` of ``out``, whose later bits are 0."""
+    free = 32 - (to & 31)
+    word = to >> 5
+    if count <= free:
+        out[word] |= np.uint32(bits << (free - count))
+    else:
+        out[word] |= np.uint32(bits >> (count - free))
+        out[word + 1] = np.uint32((bits << (32 - count + free)) & 0xFFFFFFFF)
+
+
+@compiled
+def bits_of(value: Number) -> Number:
+    """How many bits the magnitude of ``value`` has: its coding category."""
+    magnitude: Number = abs(value)
+    size = 0
+    while magnitude:
+        magnitude >>= 1
+        size += 1
+    return size
+
+
+@compiled
+def _write_ac(block: Shorts, write: Ints, out: Words, to: Number) -> Number:
+    """Write a changed block's AC coefficients; one that has no code in the table is left out.
+
+    Returns:
+        Where they end; -1 if not even the end of the block has a code.
+    """
+    run: Number = 0
+    for k in range(1, 64):
+        value = np.int64(block[k])
+        if value == 0:
+            run += 1
+            continue
+        size = bits_of(value)
+        zeros = np.int64(write[0xF0])
+        entry = np.int64(write[(run & 15) << 4 | size]) if size <= MAX_AC_BITS else np.int64(0)
+        if entry == 0 or (run > 15 and zeros == 0):
+            run += 1
+            continue
+        while run > 15:
+            put(out, to, zeros >> 5, zeros & 31)
+            to += zeros & 31
+            run -= 16
+        bits = value if value > 0 else value + (1 << size) - 1
+        put(out, to, entry >> 5, entry & 31)
+        to += entry & 31
+        put(out, to, bits, size)
+        to += size
+        run = 0
+    if run:
+        entry = np.int64(write[0])
+        if entry == 0:
+            return -1
+        put(out, to, entry >> 5, entry & 31)
+        to += entry & 31
+    return to
+
+
+@compiled
+def write_segment(
+    words: Words,
+    segment: Longs,
+    end: int,
+    runs: Longs,
+    places: Longs,
+    dc: Ints,
+    blocks: Longs,
+    read: Shorts,
+    skip: Ints,
+    write: Ints,
+    slots: Ints,
+    coefficients: Shorts,
+    changed: NDArray[np.bool_],
+    out: Words,
+    spans: Longs,
+) -> Number:
+    """Write one segment with changed blocks; all other bits are copied.
+
+    Args:
+        segment: see :data:`SEGMENT_FIELDS`.
+        end: the bit behind its last block.
+        runs: [n, 2] first and last + 1 MCU of each run of changed ones, in order; none touches
+            the next.
+        slots: [MCUs] int32: where a changed MCU's coefficients are.
+        coefficients: [slots, blocks of an MCU, 64] in zigzag order.
+        changed: [slots, blocks of an MCU].
+        out: zeros, long enough.
+        spans: [n, 4], filled for each run: bits of the source and of ``out`` that it takes,
+            with the MCU behind it, whose DC differences are mended.
+
+    Returns:
+        How many bits were written; < 0 for minus what is wrong.
+    """
+    components = dc.shape[1]
+    to: Number = 0
+    copied = segment[0]
+    behind = segment[2] + segment[3]
+    old, new = np.zeros(components, np.int64), np.zeros(components, np.int64)
+    for run in range(runs.shape[0]):
+        first, last = runs[run, 0], runs[run, 1]
+        at = places[first]
+        to = copy_bits(words, copied, at, out, to)
+        spans[run, 0], spans[run, 2] = at, to
+        for component in range(components):
+            old[component] = dc[first, component]
+            new[component] = old[component]
+        for mcu in range(first, min(last + 1, behind)):
+            slot = slots[mcu] if mcu < last else -1
+            for block in range(blocks.shape[0]):
+                component = blocks[block, 0]
+                window = peek(words, at)
+                code = np.int64(read[blocks[block, 1], window >> 16])
+                size, length = code & 255, code >> 8
+                if size:
+                    bits = (window >> (32 - length - size)) & ((1 << size) - 1)
+                    old[component] += extended(bits, size)
+                begin = at + length + size
+                table = blocks[block, 2]
+                at = skip_ac(words, begin, read[table], skip[table])
+                if code == 0 or at < 0:
+                    return -BAD_CODE
+                own = slot >= 0 and changed[slot, block]
+                value = np.int64(coefficients[slot, block, 0]) if own else old[component]
+                difference = value - new[component]
+                new[component] = value
+                size = bits_of(difference)
+                entry = np.int64(write[blocks[block, 1], size]) if size <= MAX_DC_BITS else 0
+                if entry == 0:
+                    return -NO_CODE
+                put(out, to, entry >> 5, entry & 31)
+                to += entry & 31
+                if size:
+                    bits = difference if difference > 0 else difference + (1 << size) - 1
+                    put(out, to, bits, size)
+                    to += size
+                if own:
+                    to = _write_ac(coefficients[slot, block], write[table], out, to)
+                    if to < 0:
+                        return -NO_CODE
+                else:
+                    to = copy_bits(words, begin, at, out, to)
+        copied = at
+        spans[run, 1], spans[run, 3] = at, to
+    to = copy_bits(words, copied, end, out, to)
+    pad = -to & 7
+    put(out, to, (1 << pad) - 1, pad)
+    return to + pad
+
+
+@compiled
+def same_bits(words: Words, at: int, stop: int, others: Words, to: int) -> bool:
+    """Whether the bits ``at``..``stop`` of ``words`` are those of ``others`` from ``to`` on."""
+    while at < stop:
+        count = min(32, stop - at)
+        if (peek(words, at) ^ peek(others, to)) >> (32 - count):
+            return False
+        at += count
+        to += count
+    return True

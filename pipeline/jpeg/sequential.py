@@ -1,0 +1,357 @@
+"""A JPEG's one sequential scan as units that can be read and written in place.
+
+Untouched units keep their bits: what is written differs from the source in the changed blocks and
+in the DC differences of the unit behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.jpeg import entropy
+from pipeline.jpeg.entropy import Ints, Longs, Shorts, Words
+from pipeline.jpeg.frame import Frame, ScanHeader
+from pipeline.jpeg.huffman import HuffmanTable
+from pipeline.jpeg.stretches import segment_bounds, segment_words, unstuffed
+from pipeline.jpeg.unspliceable import Unspliceable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tables:
+    """A scan's Huffman tables and the layout of its MCU.
+
+    Attributes:
+        blocks: [n, 3], see :data:`pipeline.jpeg.entropy.BLOCK_FIELDS`.
+        read, skip, write: the tables' arrays, stacked.
+    """
+
+    blocks: Longs
+    read: Shorts
+    skip: Ints
+    write: Ints
+
+    @classmethod
+    def of(cls, frame: Frame, scan: ScanHeader) -> Tables:
+        """The tables of ``scan``, an interleaved sequential one.
+
+        Raises:
+            Unspliceable: ``tables``, one is missing.
+        """
+        used: list[HuffmanTable] = []
+        rows: list[tuple[int, int, int]] = []
+        for place, number in enumerate(scan.components):
+            pair = (scan.dc[place], scan.ac[place])
+            indices = []
+            for table in pair:
+                if table is None:
+                    raise Unspliceable("tables", "a Huffman table is missing")
+                if table not in used:
+                    used.append(table)
+                indices.append(used.index(table))
+            component = frame.components[number]
+            count = component.horizontal * component.vertical
+            rows += [(number, indices[0], indices[1])] * count
+        return cls(
+            np.array(rows, np.int64),
+            np.stack([table.read for table in used]),
+            np.stack([table.skip for table in used]),
+            np.stack([table.write for table in used]),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """Bits that were written anew.
+
+    Attributes:
+        segment: number of the stretch between restart markers.
+        first, last: the first MCU and the one behind the last, the mended one among them.
+        source, output: first and last bit in either segment.
+    """
+
+    segment: int
+    first: int
+    last: int
+    source: tuple[int, int]
+    output: tuple[int, int]
+
+
+class SequentialScan:
+    """The coded data of a JPEG with one sequential scan.
+
+    Args:
+        data: the file.
+        needed: numbers of the MCUs that are to be read or written, sorted; segments between
+            restart markers that hold none of them are left unread. None for all.
+        low: whether to keep the first coefficients of every block, for a small picture.
+
+    Attributes:
+        low: [MCUs, blocks of an MCU, 5] int16 in zigzag order, if they were to be kept.
+
+    Raises:
+        Unspliceable: the data cannot be followed to its end.
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        frame: Frame,
+        scan: ScanHeader,
+        needed: NDArray[np.int64] | None = None,
+        *,
+        low: bool = False,
+    ) -> None:
+        if (scan.first, scan.last, scan.high, scan.low) != (0, 63, 0, 0):
+            raise Unspliceable("scan", "the scan codes a part of the coefficients")
+        self.frame = frame
+        self.tables = Tables.of(frame, scan)
+        self.interval = scan.restart_interval or frame.mcus
+        self.raw = data[scan.segment.stop : scan.segment.scan_stop]
+        self.bounds = segment_bounds(self.raw, self.interval, frame.mcus)
+        every = np.arange(len(self.bounds))
+        self.numbers = every if needed is None else np.unique(needed // self.interval)
+        self.words, self.segments = segment_words(
+            self.raw, self.bounds, self.numbers, self.interval, frame.mcus
+        )
+        self.places = np.zeros(frame.mcus, np.int64)
+        self.dc = np.zeros((frame.mcus, len(frame.components)), np.int32)
+        self.ends = np.zeros(len(self.segments), np.int64)
+        blocks = len(self.tables.blocks)
+        self.low: Shorts = np.zeros(
+            (frame.mcus, blocks, entropy.LOW) if low else (0, 0, 0), np.int16
+        )
+        start = np.zeros((len(self.segments), len(frame.components)), np.int64)
+        self._follow(self.segments, start, self.ends)
+        if (self.segments[:, 1] - self.ends >= 8).any():
+            raise Unspliceable("scan", "data lies behind the last block")
+
+    def _follow(self, segments: Longs, start: Longs, ends: Longs) -> None:
+        tables = self.tables
+        fault = entropy.find_units(
+            self.words,
+            segments,
+            start,
+            tables.blocks,
+            tables.read,
+            tables.skip,
+            self.places,
+            self.dc,
+            ends,
+            self.low,
+        )
+        _raise(fault)
+
+    def read(self, mcus: Longs) -> Shorts:
+        """Coefficients [n, blocks of an MCU, 64] of ``mcus``, quantised, in zigzag order."""
+        tables = self.tables
+        out = np.empty((len(mcus), len(tables.blocks), 64), np.int16)
+        fault = entropy.read_units(
+            self.words, mcus, self.places, self.dc, tables.blocks, tables.read, out
+        )
+        _raise(fault)
+        return out
+
+    def written(
+        self, mcus: Longs, coefficients: Shorts, changed: NDArray[np.bool_]
+    ) -> tuple[bytes, list[Span]]:
+        """The coded data with some blocks changed, stuffed, and what was written anew.
+
+        Args:
+            mcus: numbers of MCUs, sorted.
+            coefficients: theirs, as :meth:`read` gives them.
+            changed: [n, blocks of an MCU]: which of them are to be written.
+
+        Raises:
+            Unspliceable: ``codes``, the tables lack a code that the new blocks need.
+        """
+        slots = np.full(self.frame.mcus, -1, np.int32)
+        slots[mcus] = np.arange(len(mcus))
+        touched = mcus[changed.any(axis=1)]
+        parts: list[bytes] = []
+        spans: list[Span] = []
+        done = 0
+        for row, number in enumerate(self.numbers.tolist()):
+            _, _, first, count = self.segments[row]
+            own = touched[(touched >= first) & (touched < first + count)]
+            if not len(own):
+                continue
+            new, found = self._write(row, _runs(own), slots, coefficients, changed)
+            spans += found
+            start, stop = self.bounds[number]
+            parts += [self.raw[done:start], new]
+            done = stop
+        return b"".join([*parts, self.raw[done:]]), spans
+
+    def _write(
+        self,
+        row: int,
+        runs: Longs,
+        slots: Ints,
+        coefficients: Shorts,
+        changed: NDArray[np.bool_],
+    ) -> tuple[bytes, list[Span]]:
+        """The stuffed bytes of one segment, and what was written anew in it."""
+        start, stop, first, count = self.segments[row].tolist()
+        rewritten = int(changed.sum()) * entropy.MAX_BLOCK_BITS
+        mended = len(runs) * len(self.tables.blocks) * 32
+        out = np.zeros((stop - start + rewritten + mended) // 32 + 4, np.uint32)
+        spans = np.zeros((len(runs), 4), np.int64)
+        tables = self.tables
+        bits = entropy.write_segment(
+            self.words,
+            self.segments[row],
+            self.ends[row],
+            runs,
+            self.places,
+            self.dc,
+            tables.blocks,
+            tables.read,
+            tables.skip,
+            tables.write,
+            slots,
+            coefficients,
+            changed,
+            out,
+            spans,
+        )
+        if bits < 0:
+            reason = "codes" if bits == -entropy.NO_CODE else "scan"
+            raise Unspliceable(reason, entropy.FAULTS[-bits])
+        stuffed = np.empty(bits // 4, np.uint8)
+        size = entropy.stuff(out, 0, bits // 8, stuffed)
+        spans -= [start, start, 0, 0]
+        found = [
+            Span(first // self.interval, begin, min(end + 1, first + count), (a, b), (c, d))
+            for (begin, end), (a, b, c, d) in zip(runs.tolist(), spans.tolist(), strict=True)
+        ]
+        return stuffed[:size].tobytes(), found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rewritten:
+    """Units of a source and of its output where the output was written anew.
+
+    Attributes:
+        mcus: their numbers.
+        before, after: their coefficients [n, blocks of an MCU, 64] in zigzag order.
+    """
+
+    mcus: Longs
+    before: Shorts
+    after: Shorts
+
+
+def rewritten_units(source: SequentialScan, raw: bytes, spans: Sequence[Span]) -> Rewritten:
+    """What the coded data ``raw`` holds in ``spans``; everything else is seen to be the source's.
+
+    Nothing of how ``raw`` was made is taken on trust: outside the spans bits are compared, within
+    them units are decoded, and each span must end where its last unit does, with the source's DC
+    values, so that a decoder is in step again behind it.
+
+    Raises:
+        Unspliceable: ``differs``: something outside the spans is not the source's;
+            ``scan``: a span cannot be decoded.
+    """
+    interval = source.interval
+    bounds = segment_bounds(raw, interval, source.frame.mcus)
+    units: list[Rewritten] = []
+    by_segment: dict[int, list[Span]] = {}
+    for span in spans:
+        by_segment.setdefault(span.segment, []).append(span)
+    at = other = 0
+    for number, own in sorted(by_segment.items()):
+        start, stop = bounds[number]
+        old_start, old_stop = source.bounds[number]
+        if raw[at:start] != source.raw[other:old_start]:
+            raise Unspliceable("differs", "coded data between restart markers has changed")
+        units += _segment_units(source, number, raw[start:stop], own)
+        at, other = stop, old_stop
+    if raw[at:] != source.raw[other:]:
+        raise Unspliceable("differs", "coded data between restart markers has changed")
+    empty = np.zeros((0, len(source.tables.blocks), 64), np.int16)
+    return Rewritten(
+        np.concatenate([np.zeros(0, np.int64), *(one.mcus for one in units)]),
+        np.concatenate([empty, *(one.before for one in units)]),
+        np.concatenate([empty, *(one.after for one in units)]),
+    )
+
+
+def _segment_units(
+    source: SequentialScan, number: int, raw: bytes, spans: Sequence[Span]
+) -> Iterator[Rewritten]:
+    words = np.zeros(len(raw) // 4 + 1 + entropy.PADDING_WORDS, np.uint32)
+    bits = unstuffed(np.frombuffer(raw, np.uint8), (0, len(raw)), words)
+    row = int(np.searchsorted(source.numbers, number))
+    begin, _, _, _ = source.segments[row].tolist()
+    tables = source.tables
+    at, other = 0, begin
+    places, dc = np.zeros_like(source.places), np.zeros_like(source.dc)
+    for span in spans:
+        old_start, old_stop = (begin + bit for bit in span.source)
+        start, stop = span.output
+        if not at <= start <= stop <= bits or source.places[span.first] != old_start:
+            raise Unspliceable("differs", "a rewritten stretch is not where it should be")
+        _same(source.words, other, old_start, words, at, start)
+        follow = np.array([[start, stop, span.first, span.last - span.first]])
+        ends = np.zeros(1, np.int64)
+        fault = entropy.find_units(
+            words,
+            follow,
+            source.dc[[span.first]].astype(np.int64),
+            tables.blocks,
+            tables.read,
+            tables.skip,
+            places,
+            dc,
+            ends,
+            np.zeros((0, 0, 0), np.int16),
+        )
+        _raise(fault)
+        mcus = np.arange(span.first, span.last)
+        after = np.empty((len(mcus), len(tables.blocks), 64), np.int16)
+        _raise(entropy.read_units(words, mcus, places, dc, tables.blocks, tables.read, after))
+        before = source.read(mcus)
+        ended = source.places[span.last] if span.last < _behind(source, row) else source.ends[row]
+        if ends[0] != stop or ended != old_stop:
+            raise Unspliceable("differs", "a rewritten stretch does not end where it should")
+        yield Rewritten(mcus, before, after)
+        if span.last < _behind(source, row):
+            last = _last_dc(after[-1], tables), _last_dc(before[-1], tables)
+            if last[0] != last[1]:
+                raise Unspliceable("differs", "DC values behind a rewritten stretch have changed")
+        at, other = stop, old_stop
+    tail = int(source.ends[row]) - other
+    _same(source.words, other, other + tail, words, at, at + tail)
+    if not 0 <= bits - at - tail < 8:
+        raise Unspliceable("differs", "the coded data has another end")
+
+
+def _behind(source: SequentialScan, row: int) -> int:
+    return int(source.segments[row, 2] + source.segments[row, 3])
+
+
+def _last_dc(unit: Shorts, tables: Tables) -> dict[int, int]:
+    """By component, the DC value of its last block in one MCU."""
+    return {int(row[0]): int(block[0]) for row, block in zip(tables.blocks, unit, strict=True)}
+
+
+def _same(words: Words, at: int, stop: int, others: Words, to: int, end: int) -> None:
+    if stop - at != end - to or not entropy.same_bits(words, at, stop, others, to):
+        raise Unspliceable("differs", "coded data outside the rewritten stretches has changed")
+
+
+def _runs(mcus: Longs) -> Longs:
+    """[n, 2] first and last + 1 of each run of neighbours in ``mcus``, sorted."""
+    breaks = np.flatnonzero(np.diff(mcus) > 1) + 1
+    edges = [0, *breaks.tolist(), len(mcus)]
+    return np.array([(mcus[a], mcus[b - 1] + 1) for a, b in pairwise(edges)], np.int64)
+
+
+def _raise(fault: int) -> None:
+    if fault != entropy.OK:
+        raise Unspliceable("scan", entropy.FAULTS[fault])

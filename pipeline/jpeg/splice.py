@@ -1,0 +1,124 @@
+"""Redacting a JPEG without coding the rest of it again.
+
+Only blocks under a mask are decoded, redacted in the file's own colour space and coded with its
+own tables; all other blocks keep their coefficients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.jpeg.areas import CodedAreas, McuArea, Samples, mcu_area, mcu_areas, mcus_of
+from pipeline.jpeg.colours import shared_components
+from pipeline.jpeg.frame import Frame, frame_of, scans_of
+from pipeline.jpeg.segments import JpegStructure
+from pipeline.jpeg.sequential import SequentialScan, Span
+from pipeline.jpeg.unspliceable import Unspliceable
+from pipeline.jpeg.whole import WholePicture
+from pipeline.noise import NoiseKey
+from pipeline.redaction import Plane, RedactionBox, needed_area, redact_planes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spliced:
+    """A JPEG with some blocks changed.
+
+    Attributes:
+        data: the file, its metadata as in the source.
+        source: the source's coded data, for the check of the output.
+        spans: what was written anew; None where all scans were, with the same coefficients.
+    """
+
+    data: bytes
+    source: SequentialScan | WholePicture
+    spans: tuple[Span, ...] | None
+
+    @property
+    def route(self) -> Literal["spliced", "rewritten"]:
+        """``spliced``: all other bits are the source's; ``rewritten``: all other coefficients."""
+        return "rewritten" if self.spans is None else "spliced"
+
+
+def scan_jpeg(data: bytes, structure: JpegStructure) -> SequentialScan:
+    """The coded data of a JPEG of one sequential scan, with what a quarter-size picture takes.
+
+    For pictures that are judged at a quarter of their size: one pass gives both that picture
+    (:func:`pipeline.jpeg.quarter.quarter_picture`) and the places at which to splice.
+
+    Raises:
+        Unspliceable: it is coded in another way.
+        ImageRefused: ``corrupt``, a quantisation table is missing.
+    """
+    if structure.arithmetic or structure.progressive or structure.scans != 1:
+        raise Unspliceable("scans", "the picture is not coded in one sequential scan")
+    (scan,) = scans_of(data, structure)
+    return SequentialScan(data, frame_of(data, structure), scan, low=True)
+
+
+def splice_jpeg(
+    data: bytes,
+    structure: JpegStructure,
+    boxes: Sequence[RedactionBox],
+    noise: NoiseKey,
+    *,
+    scanned: SequentialScan | None = None,
+) -> Spliced:
+    """Redact ``boxes`` (stored pixels) in the JPEG ``data``.
+
+    Args:
+        scanned: of :func:`scan_jpeg` for ``data``, if at hand.
+
+    Raises:
+        Unspliceable: the file has to be redacted in another way; the reason says why.
+        ImageRefused: ``corrupt``, a quantisation table is missing.
+    """
+    if structure.arithmetic:
+        raise Unspliceable("arithmetic", "the picture is coded arithmetically")
+    frame, scans = frame_of(data, structure), scans_of(data, structure)
+    size = (frame.width, frame.height)
+    needed = {box: needed_area(box, *size) for box in boxes}
+    inside = {box: area for box, area in needed.items() if area is not None}
+    areas = mcu_areas(frame, inside.values())
+    shared = shared_components(data, structure)
+
+    def paint(area: McuArea, samples: list[Samples]) -> None:
+        planes = [_plane(frame, one, shared) for one in samples]
+        here = [box for box, pixels in inside.items() if area.meets(mcu_area(frame, pixels))]
+        redact_planes(planes, here, noise, size)
+
+    if not structure.progressive and len(scans) == 1:
+        source = scanned or SequentialScan(data, frame, scans[0], mcus_of(frame, areas))
+        coded = CodedAreas(frame, areas, source.read)
+        coded.change(paint)
+        try:
+            raw, spans = source.written(coded.mcus, coded.coefficients, coded.changed)
+        except Unspliceable as error:
+            # tables made for this picture may lack a code that the blurred blocks need
+            if error.reason != "codes":
+                raise
+        else:
+            segment = scans[0].segment
+            output = data[: segment.stop] + raw + data[segment.scan_stop :]
+            return Spliced(output, source, tuple(spans))
+    whole = WholePicture(data, structure, frame, scans)
+    coded = CodedAreas(frame, areas, whole.read)
+    coded.change(paint)
+    return Spliced(whole.written(coded.mcus, coded.coefficients, coded.changed), whole, None)
+
+
+def _plane(frame: Frame, samples: Samples, shared: Sequence[bool]) -> Plane:
+    grid = frame.components[samples.component]
+    return Plane(
+        samples.before,
+        samples.after,
+        samples.left,
+        samples.top,
+        grid.width,
+        grid.height,
+        grid.step_x,
+        grid.step_y,
+        channel=samples.component if len(shared) > 1 else None,
+        shared=shared[samples.component],
+    )

@@ -1,0 +1,75 @@
+"""The coded data of a scan, stretch by stretch between restart markers, as words of bits.
+
+Source: ITU-T T.81, annexes B.1.1.5 and B.2.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.jpeg import entropy
+from pipeline.jpeg.entropy import Longs, Words
+from pipeline.jpeg.unspliceable import Unspliceable
+
+RST0 = 0xD0
+
+
+def segment_bounds(raw: bytes, interval: int, mcus: int) -> list[tuple[int, int]]:
+    """Where the stretches between restart markers lie in ``raw``.
+
+    Raises:
+        Unspliceable: markers that should not be there, or not in that order.
+    """
+    count = -(-mcus // interval)
+    if count == 1:
+        return [(0, len(raw))]
+    codes = np.frombuffer(raw, np.uint8)
+    at = np.flatnonzero(codes[:-1] == 0xFF)
+    at = at[codes[at + 1] != 0]
+    if len(at) != count - 1 or (codes[at + 1] != RST0 + np.arange(count - 1) % 8).any():
+        raise Unspliceable("scan", "the restart markers are not those that the header promises")
+    edges = at.tolist()
+    return list(zip([0, *(edge + 2 for edge in edges)], [*edges, len(raw)], strict=True))
+
+
+def unstuffed(raw: NDArray[np.uint8], bounds: tuple[int, int], words: Words) -> int:
+    """Fill ``words`` with a segment; how many bits it has.
+
+    Raises:
+        Unspliceable: there is a marker in it.
+    """
+    bits = entropy.unstuff(raw[bounds[0] : bounds[1]], words)
+    if bits < 0:
+        raise Unspliceable("scan", "there is a marker where none should be")
+    return bits
+
+
+def segment_words(
+    raw: bytes,
+    bounds: Sequence[tuple[int, int]],
+    numbers: NDArray[np.int64],
+    interval: int,
+    mcus: int,
+) -> tuple[Words, Longs]:
+    """The stretches ``numbers`` without stuffed bytes, and the table of them.
+
+    Returns:
+        Words, and [n, 4]: see :data:`pipeline.jpeg.entropy.SEGMENT_FIELDS`.
+
+    Raises:
+        Unspliceable: there is a marker in one.
+    """
+    codes = np.frombuffer(raw, np.uint8)
+    size = sum(bounds[number][1] - bounds[number][0] for number in numbers)
+    words = np.zeros(size // 4 + len(numbers) + entropy.PADDING_WORDS, np.uint32)
+    rows: list[tuple[int, int, int, int]] = []
+    at = 0
+    for number in numbers.tolist():
+        bits = unstuffed(codes, bounds[number], words[at:])
+        first = number * interval
+        rows.append((32 * at, 32 * at + bits, first, min(interval, mcus - first)))
+        at += -(-bits // 32)
+    return words, np.array(rows, np.int64).reshape(-1, entropy.SEGMENT_FIELDS)
