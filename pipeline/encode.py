@@ -17,6 +17,7 @@ from pipeline.images import ImageFormat, ImageInfo, raw_metadata
 from pipeline.jpeg import rewrite
 from pipeline.jpeg.encode import encode_jpeg
 from pipeline.jpeg.metadata import CleanMetadata, clean
+from pipeline.jpeg.replaced import replaced
 from pipeline.jpeg.segments import parse_jpeg
 from pipeline.noise import NoiseKey
 from pipeline.orientation import box_to_stored, to_stored
@@ -120,8 +121,10 @@ def _clean_png(work: _Work) -> tuple[bytes, tuple[str, ...]]:
 def _hides_data(work: _Work) -> bool:
     """Whether the coded picture may hold more than a picture, so that only its pixels may go on.
 
-    JPEG and PNG data was refused with surplus when it was decoded before.
+    JPEG and PNG data was refused with surplus behind the picture when it was decoded before.
     """
+    if work.info.format == "jpeg":
+        return bool(replaced(work.data, parse_jpeg(work.data)))
     return work.info.format == "webp" and bool(webp_stream.surplus(webp.parse_webp(work.data)))
 
 

@@ -18,6 +18,7 @@ from pipeline.embedded import find_pictures
 from pipeline.errors import ImageRefused, StreetblurError
 from pipeline.images import ImageFormat, ImageInfo, ImageLimits, inspect_image, sniff_format
 from pipeline.jpeg import rewrite, segments
+from pipeline.jpeg.replaced import replaced
 from pipeline.orientation import IntBox, to_upright
 from pipeline.policy import PrivacyPolicy, Style
 from pipeline.redaction import RedactionBox
@@ -209,7 +210,7 @@ def _scan_jpeg(data: bytes) -> list[str]:
             left.append("thumbnail in JFIF")
         if content.startswith(b"Exif\0\0"):
             left += _scan_exif(content[6:])
-    return left + _scan_rest(data[found.end :])
+    return left + replaced(data, found) + _scan_rest(data[found.end :])
 
 
 def _scan_exif(block: bytes) -> list[str]:
