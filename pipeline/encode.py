@@ -16,6 +16,7 @@ from pipeline.images import ImageFormat, ImageInfo, raw_metadata
 from pipeline.jpeg import rewrite
 from pipeline.jpeg.encode import encode_jpeg
 from pipeline.jpeg.metadata import CleanMetadata, clean
+from pipeline.jpeg.replaced import replaced
 from pipeline.jpeg.segments import parse_jpeg
 from pipeline.jpeg.sequential import SequentialScan
 from pipeline.jpeg.splice import Spliced, splice_jpeg
@@ -81,14 +82,13 @@ def redact_image(
     """
     metadata = clean(raw_metadata(data, info.format), policy.metadata.keep)
     work = _Work(data, info, metadata, policy)
-    dropped: tuple[str, ...] = ()
-    if not boxes and info.format != "tiff":
-        if not _hides_data(work):
-            output, notes = _CLEANERS[info.format](work)
-            return RedactedImage(output, "metadata_only", metadata.notes + notes)
-        dropped = ("surplus_dropped",)
+    hides = (info.format == "jpeg" or not boxes) and _hides_data(work)
+    dropped: tuple[str, ...] = ("surplus_dropped",) if hides else ()
+    if not boxes and info.format != "tiff" and not hides:
+        output, notes = _CLEANERS[info.format](work)
+        return RedactedImage(output, "metadata_only", metadata.notes + notes)
     placed = stored_boxes(boxes, info)
-    if info.format == "jpeg" and boxes and policy.jpeg.quality == "source":
+    if info.format == "jpeg" and boxes and policy.jpeg.quality == "source" and not hides:
         try:
             return _splice(work, placed, noise, scanned)
         except Unspliceable as error:
@@ -140,8 +140,10 @@ def _clean_png(work: _Work) -> tuple[bytes, tuple[str, ...]]:
 def _hides_data(work: _Work) -> bool:
     """Whether the coded picture may hold more than a picture, so that only its pixels may go on.
 
-    JPEG and PNG data was refused with surplus when it was decoded before.
+    JPEG and PNG data was refused with surplus behind the picture when it was decoded before.
     """
+    if work.info.format == "jpeg":
+        return bool(replaced(work.data, parse_jpeg(work.data)))
     return work.info.format == "webp" and bool(webp_stream.surplus(webp.parse_webp(work.data)))
 
 

@@ -10,6 +10,7 @@ from pipeline.embedded import find_pictures
 from pipeline.errors import ImageRefused
 from pipeline.images import ImageFormat, sniff_format
 from pipeline.jpeg import segments
+from pipeline.jpeg.replaced import replaced
 
 _JPEG_START = re.compile(rb"\xff\xd8\xff")
 # By chance there is one in 16 MB.
@@ -44,7 +45,7 @@ def _scan_jpeg(data: bytes) -> list[str]:
             left.append("thumbnail in JFIF")
         if content.startswith(b"Exif\0\0"):
             left += _scan_exif(content[6:])
-    return left + _scan_rest(data[found.end :])
+    return left + replaced(data, found) + _scan_rest(data[found.end :])
 
 
 def _scan_exif(block: bytes) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.containers.ifd import MalformedTags
 from pipeline.jpeg import exif as exif_tags
 from pipeline.jpeg import xmp as xmp_properties
-from pipeline.jpeg.icc import is_profile
+from pipeline.jpeg.icc import kept_profile
 from pipeline.policy import MetadataItem
 
 
@@ -76,8 +76,8 @@ def clean(raw: RawMetadata, keep: Collection[MetadataItem]) -> CleanMetadata:
             )
         except xmp_properties.MalformedXmp:
             notes.append("xmp_malformed")
-    icc = raw.icc if "icc" in keep else None
-    if icc is not None and not is_profile(icc):
-        notes.append("icc_malformed")
-        icc = None
+    icc = None
+    if raw.icc is not None and "icc" in keep:
+        icc = kept_profile(raw.icc)
+        notes += ["icc_malformed"] if icc is None else []
     return CleanMetadata(exif, xmp_properties.write_packet(properties), icc, tuple(notes))

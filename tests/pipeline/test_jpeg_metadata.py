@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import random
 import struct
+import zlib
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from pipeline.containers import ifd, png, webp
 from pipeline.embedded import find_pictures
@@ -199,6 +200,68 @@ def test_a_picture_smuggled_in_an_allowed_tag_is_dropped() -> None:
     profile[:4] = struct.pack(">I", len(profile))
     assert not icc.is_profile(bytes(profile))
     assert icc.is_profile(srgb_profile())
+
+
+def with_private_tag(profile: bytes, content: bytes, name: bytes = b"prVT") -> bytes:
+    """``profile`` with one more tag, at its end."""
+    count = int.from_bytes(profile[128:132], "big")
+    table = [profile[at : at + 12] for at in range(132, 132 + 12 * count, 12)]
+    moved = [
+        entry[:4] + struct.pack(">I", int.from_bytes(entry[4:8], "big") + 12) + entry[8:]
+        for entry in table
+    ]
+    size = len(profile) + 12 + len(content)
+    entry = name + struct.pack(">II", len(profile) + 12, len(content))
+    head = struct.pack(">I", size) + profile[4:128] + struct.pack(">I", count + 1)
+    return head + b"".join([*moved, entry]) + profile[132 + 12 * count :] + content
+
+
+def tag_values(profile: bytes) -> dict[bytes, bytes]:
+    """Each tag's content."""
+    values = {}
+    for at in range(132, 132 + 12 * int.from_bytes(profile[128:132], "big"), 12):
+        offset, size = struct.unpack_from(">II", profile, at + 4)
+        values[profile[at : at + 4]] = profile[offset : offset + size]
+    return values
+
+
+@pytest.mark.parametrize("name", [b"prVT", b"meta", b"desc", b"meas", b"gamt", b"B2A0"])
+def test_a_profile_keeps_its_colours_alone(name: bytes) -> None:
+    """Deflated, a picture has no signature that gives it away."""
+    hidden = zlib.compress(thumbnail())
+    laden = with_private_tag(srgb_profile(), hidden, name)
+    assert icc.is_profile(laden)
+    kept = icc.kept_profile(laden)
+    assert kept is not None
+    assert hidden[:40] not in kept
+    assert icc.is_profile(kept)
+    assert tag_values(kept) == tag_values(srgb_profile())
+    assert ImageCms.ImageCmsProfile(io.BytesIO(kept)).profile.is_matrix_shaper
+
+
+def test_a_profile_keeps_nothing_between_its_tags() -> None:
+    hidden = zlib.compress(thumbnail())
+    laden = bytearray(srgb_profile() + hidden)
+    laden[:4] = struct.pack(">I", len(laden))
+    kept = icc.kept_profile(bytes(laden))
+    assert kept is not None
+    assert hidden[:40] not in kept
+    assert tag_values(kept) == tag_values(srgb_profile())
+
+
+def test_a_profile_of_known_tags_stays_byte_for_byte() -> None:
+    assert icc.kept_profile(srgb_profile()) == srgb_profile()
+
+
+def test_a_profile_whose_tags_overlap_to_more_than_it_may_hold_is_dropped() -> None:
+    names = [*icc._CURVES.encode().split(), b"prVT"]
+    end = 132 + 12 * len(names)
+    size = icc.MAX_PROFILE_BYTES // 8
+    entries = [struct.pack(">4sII", name, end + i, size - i) for i, name in enumerate(names)]
+    head = struct.pack(">I", end + size) + srgb_profile()[4:128] + struct.pack(">I", len(names))
+    profile = head + b"".join(entries) + bytes(size)
+    assert icc.is_profile(profile)
+    assert icc.kept_profile(profile) is None
 
 
 @pytest.mark.parametrize(
