@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from pipeline.jpeg import rewrite
 from pipeline.jpeg.encode import encode_jpeg
 from pipeline.jpeg.metadata import CleanMetadata, clean
 from pipeline.jpeg.replaced import replaced
-from pipeline.jpeg.segments import parse_jpeg
+from pipeline.jpeg.segments import JpegStructure, parse_jpeg
 from pipeline.jpeg.sequential import SequentialScan
 from pipeline.jpeg.splice import Spliced, splice_jpeg
 from pipeline.jpeg.unspliceable import Unspliceable
@@ -50,14 +51,27 @@ class RedactedImage:
     pixels: Pixels | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Work:
     """One file on its way: what the formats' writers need."""
 
     data: bytes
     info: ImageInfo
-    metadata: CleanMetadata
     policy: PrivacyPolicy
+
+    @cached_property
+    def jpeg(self) -> JpegStructure:
+        """The structure of a JPEG."""
+        return parse_jpeg(self.data)
+
+    @cached_property
+    def metadata(self) -> CleanMetadata:
+        """What may stay of the metadata."""
+        if self.info.format == "jpeg":
+            raw = rewrite.read_metadata(self.data, self.jpeg)
+        else:
+            raw = raw_metadata(self.data, self.info.format)
+        return clean(raw, self.policy.metadata.keep)
 
 
 def redact_image(
@@ -80,8 +94,8 @@ def redact_image(
     Raises:
         ImageRefused: the source cannot be decoded.
     """
-    metadata = clean(raw_metadata(data, info.format), policy.metadata.keep)
-    work = _Work(data, info, metadata, policy)
+    work = _Work(data, info, policy)
+    metadata = work.metadata
     hides = (info.format == "jpeg" or not boxes) and _hides_data(work)
     dropped: tuple[str, ...] = ("surplus_dropped",) if hides else ()
     if not boxes and info.format != "tiff" and not hides:
@@ -110,10 +124,10 @@ def _splice(
     Raises:
         Unspliceable: it has to be coded again.
     """
-    found = parse_jpeg(work.data)
+    found = work.jpeg
     spliced = splice_jpeg(work.data, found, boxes, noise, scanned=scanned)
     jfif = rewrite.jfif_without_thumbnail(work.data, found)
-    output = rewrite.assemble(spliced.data, parse_jpeg(spliced.data), jfif, work.metadata)
+    output = rewrite.assemble(spliced.coded, work.data, found, jfif, work.metadata)
     notes = work.metadata.notes + _trailing(found.end, work.data)
     return RedactedImage(output, spliced.route, notes, spliced=spliced)
 
@@ -124,9 +138,10 @@ def stored_boxes(boxes: Sequence[RedactionBox], info: ImageInfo) -> list[Redacti
 
 
 def _clean_jpeg(work: _Work) -> tuple[bytes, tuple[str, ...]]:
-    found = parse_jpeg(work.data)
+    found = work.jpeg
     jfif = rewrite.jfif_without_thumbnail(work.data, found)
-    output = rewrite.assemble(work.data, found, jfif, work.metadata)
+    coded = rewrite.coded_picture(work.data, found)
+    output = rewrite.assemble(coded, work.data, found, jfif, work.metadata)
     return output, _trailing(found.end, work.data)
 
 
@@ -143,7 +158,7 @@ def _hides_data(work: _Work) -> bool:
     JPEG and PNG data was refused with surplus behind the picture when it was decoded before.
     """
     if work.info.format == "jpeg":
-        return bool(replaced(work.data, parse_jpeg(work.data)))
+        return bool(replaced(work.data, work.jpeg))
     return work.info.format == "webp" and bool(webp_stream.surplus(webp.parse_webp(work.data)))
 
 
@@ -153,10 +168,12 @@ def _clean_webp(work: _Work) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _write_jpeg(work: _Work, pixels: Pixels) -> tuple[bytes, tuple[str, ...]]:
-    found = parse_jpeg(work.data)
-    coded, notes = encode_jpeg(pixels, work.data, work.info, found, work.policy.jpeg.quality)
+    found = work.jpeg
+    new, notes = encode_jpeg(pixels, work.data, work.info, found, work.policy.jpeg.quality)
     jfif = rewrite.jfif_without_thumbnail(work.data, found)
-    output = rewrite.assemble(coded, parse_jpeg(coded), jfif, work.metadata)
+    structure = parse_jpeg(new)
+    coded = rewrite.coded_picture(new, structure)
+    output = rewrite.assemble(coded, new, structure, jfif, work.metadata)
     return output, notes + _trailing(found.end, work.data)
 
 

@@ -58,16 +58,16 @@ def extended(bits: Number, size: Number) -> Number:
 
 
 @compiled
-def skip_ac(words: Words, at: Number, read: Shorts, skip: Ints) -> Number:
+def skip_ac(words: Words, at: Number, read: Shorts, skip: Shorts) -> Number:
     """Where the block ends whose AC coefficients begin at bit ``at``; -1 for an unknown code."""
     k: Number = 1
     while k < 64:
         window = peek(words, at)
         entry = np.int64(skip[window >> (32 - SKIP_BITS)])
-        passed = (entry >> 8) & 255
-        if entry != 0 and k + passed + (entry >> 16) <= 64:
-            at += entry & 255
-            if entry >> 16:
+        passed, ended = (entry >> 4) & 127, entry >> 11
+        if entry != 0 and k + passed + ended <= 64:
+            at += entry & 15
+            if ended:
                 break
             k += passed
             continue
@@ -91,7 +91,7 @@ def find_units(
     start: Longs,
     blocks: Longs,
     read: Shorts,
-    skip: Ints,
+    skip: Shorts,
     places: Longs,
     dc: Ints,
     ends: Longs,
@@ -130,7 +130,7 @@ def find_units(
                 dc[mcu, i] = before[i]
             for block in range(blocks.shape[0]):
                 if have < 32:
-                    ahead |= np.uint64(words[word]) << np.uint64(32 - have)
+                    ahead |= np.uint64(words[np.uint64(word)]) << np.uint64(32 - have)
                     word, have = word + 1, have + 32
                 window = np.int64(ahead >> np.uint64(32))
                 code = np.int64(codes[(blocks[block, 1] << 16) + (window >> 16)])
@@ -143,14 +143,15 @@ def find_units(
                     if abs(before[blocks[block, 0]]) > MAX_DC:
                         return OUT_OF_RANGE
                 ahead, have = ahead << np.uint64(used), have - used
-                code_base, jump_base = blocks[block, 2] << 16, blocks[block, 2] << SKIP_BITS
+                code_base = blocks[block, 2] << 16
+                jump_base = np.uint64(blocks[block, 2] << SKIP_BITS)
                 k: Number = 1
                 if low.shape[0] > 0:
                     near = low[mcu, block]
                     near[0] = before[blocks[block, 0]]
                     while k < LOW:
                         if have < 32:
-                            ahead |= np.uint64(words[word]) << np.uint64(32 - have)
+                            ahead |= np.uint64(words[np.uint64(word)]) << np.uint64(32 - have)
                             word, have = word + 1, have + 32
                         window = np.int64(ahead >> np.uint64(32))
                         code = np.int64(codes[code_base + (window >> 16)])
@@ -169,14 +170,10 @@ def find_units(
                         k += 1
                 while k < 64:
                     if have < 32:
-                        ahead |= np.uint64(words[word]) << np.uint64(32 - have)
+                        ahead |= np.uint64(words[np.uint64(word)]) << np.uint64(32 - have)
                         word, have = word + 1, have + 32
-                    entry = np.int64(
-                        jumps[jump_base + np.int64(ahead >> np.uint64(64 - SKIP_BITS))]
-                    )
-                    ended = entry >> 16
-                    passed = (entry >> 8) & 255
-                    used = entry & 255
+                    entry = np.int64(jumps[jump_base + (ahead >> np.uint64(64 - SKIP_BITS))])
+                    ended, passed, used = entry >> 11, (entry >> 4) & 127, entry & 15
                     if entry == 0 or k + passed + ended > 64:
                         code = np.int64(codes[code_base + np.int64(ahead >> np.uint64(48))])
                         size, run = code & 15, (code >> 4) & 15
@@ -272,20 +269,20 @@ def copy_bits(words: Words, at: Number, stop: Number, out: Words, to: Number) ->
 
 
 @compiled
-def unstuff(raw: NDArray[np.uint8], words: Words) -> int:
+def unstuff(raw: NDArray[np.uint8], words: Words, marks: Longs) -> int:
     """Pack ``raw`` into ``words`` without the zeros that follow bytes of ones.
+
+    Args:
+        marks: [n], filled with where in ``raw`` every 256th word begins, as far as it reaches.
 
     Returns:
         How many bits there are; -1 if anything but a zero follows such a byte.
     """
     packed: Number = np.int64(0)
-    word, at, size = 0, 0, raw.shape[0]
-    filled = 0
+    filled, word, at, size = 0, 0, 0, raw.shape[0]
     while at < size:
         byte = np.int64(raw[at])
-        packed = (packed << 8) | byte
-        filled += 1
-        at += 1
+        packed, filled, at = (packed << 8) | byte, filled + 1, at + 1
         if byte == 255:
             if at >= size or raw[at] != 0:
                 return -1
@@ -293,9 +290,18 @@ def unstuff(raw: NDArray[np.uint8], words: Words) -> int:
         if filled == 4:
             words[word] = packed & 0xFFFFFFFF
             packed, filled, word = np.int64(0), 0, word + 1
+            if word & 255 == 0 and word >> 8 < marks.shape[0]:
+                marks[word >> 8] = at
     if filled:
         words[word] = (packed << (32 - 8 * filled)) & 0xFFFFFFFF
     return 32 * word + 8 * filled
+
+
+@inlined
+def _has_ones(four: Number) -> Number:
+    """Whether any of four bytes is 255 (a zero byte in the complement)."""
+    inverted = four ^ 0xFFFFFFFF
+    return (inverted - 0x01010101) & ~inverted & 0x80808080
 
 
 @compiled
@@ -305,11 +311,17 @@ def stuff(words: Words, start: int, stop: int, out: NDArray[np.uint8]) -> int:
     Returns:
         How many bytes were written.
     """
-    to = 0
-    for at in range(start, stop):
-        byte = (np.int64(words[at >> 2]) >> (24 - 8 * (at & 3))) & 255
+    to, at = 0, start
+    while at < stop:
+        four = np.int64(words[at >> 2])
+        if at & 3 == 0 and at + 4 <= stop and not _has_ones(four):
+            out[to], out[to + 1] = four >> 24, (four >> 16) & 255
+            out[to + 2], out[to + 3] = (four >> 8) & 255, four & 255
+            at, to = at + 4, to + 4
+            continue
+        byte = (four >> (24 - 8 * (at & 3))) & 255
         out[to] = byte
-        to += 1
+        at, to = at + 1, to + 1
         if byte == 255:
             out[to] = 0
             to += 1
@@ -381,13 +393,14 @@ def _write_ac(block: Shorts, write: Ints, out: Words, to: Number) -> Number:
 def write_segment(
     words: Words,
     segment: Longs,
+    begin: int,
     end: int,
     runs: Longs,
     places: Longs,
     dc: Ints,
     blocks: Longs,
     read: Shorts,
-    skip: Ints,
+    skip: Shorts,
     write: Ints,
     slots: Ints,
     coefficients: Shorts,
@@ -399,6 +412,7 @@ def write_segment(
 
     Args:
         segment: see :data:`SEGMENT_FIELDS`.
+        begin: the bit from which on it is to be written; those before are copied elsewhere.
         end: the bit behind its last block.
         runs: [n, 2] first and last + 1 MCU of each run of changed ones, in order; none touches
             the next.
@@ -414,7 +428,7 @@ def write_segment(
     """
     components = dc.shape[1]
     to: Number = 0
-    copied = segment[0]
+    copied = begin
     behind = segment[2] + segment[3]
     old, new = np.zeros(components, np.int64), np.zeros(components, np.int64)
     for run in range(runs.shape[0]):
@@ -435,9 +449,9 @@ def write_segment(
                 if size:
                     bits = (window >> (32 - length - size)) & ((1 << size) - 1)
                     old[component] += extended(bits, size)
-                begin = at + length + size
+                ac = at + length + size
                 table = blocks[block, 2]
-                at = skip_ac(words, begin, read[table], skip[table])
+                at = skip_ac(words, ac, read[table], skip[table])
                 if code == 0 or at < 0:
                     return -BAD_CODE
                 own = slot >= 0 and changed[slot, block]
@@ -459,7 +473,7 @@ def write_segment(
                     if to < 0:
                         return -NO_CODE
                 else:
-                    to = copy_bits(words, begin, at, out, to)
+                    to = copy_bits(words, ac, at, out, to)
         copied = at
         spans[run, 1], spans[run, 3] = at, to
     to = copy_bits(words, copied, end, out, to)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.compiled import Number, compiled
 from pipeline.jpeg.unspliceable import Unspliceable
 
-# Bits that are looked at together when coefficients are skipped; 64 KB a table at 13.
+# Bits that are looked at together when coefficients are skipped; 16 KB a table at 13.
 SKIP_BITS = 13
 MAX_CODE_BITS = 16
 
@@ -32,14 +32,14 @@ class HuffmanTable:
         symbols: in the order of their codes.
         read: [65536] int16: for the next 16 bits, 256 x bits of the code + symbol; 0 for no code.
         write: [256] int32: for a symbol, 32 x its code + bits of the code; 0 where it has none.
-        skip: [2^13] int32: for the next bits, what :func:`skip_entries` says.
+        skip: [2^13] int16: for the next bits, what :func:`skip_entries` says.
     """
 
     counts: tuple[int, ...]
     symbols: bytes
     read: NDArray[np.int16]
     write: NDArray[np.int32]
-    skip: NDArray[np.int32]
+    skip: NDArray[np.int16]
 
     @property
     def payload(self) -> bytes:
@@ -75,14 +75,14 @@ def huffman_table(counts: bytes, symbols: bytes) -> HuffmanTable:
 
 
 @compiled
-def skip_entries(read: NDArray[np.int16]) -> NDArray[np.int32]:
+def skip_entries(read: NDArray[np.int16]) -> NDArray[np.int16]:
     """How far whole AC coefficients reach within each value of the next ``SKIP_BITS`` bits.
 
     Returns:
-        [2^SKIP_BITS]: bits + 256 x coefficients passed + 65536 if the block ends there; 0 where
-        not even one coefficient is whole, or a code is none of a sequential scan.
+        [2^SKIP_BITS]: bits + 16 x coefficients passed + 2048 if the block ends there; 0 where not
+        even one coefficient is whole, or a code is none of a sequential scan.
     """
-    out = np.zeros(1 << SKIP_BITS, np.int32)
+    out = np.zeros(1 << SKIP_BITS, np.int16)
     for bits in range(1 << SKIP_BITS):
         used: Number = 0
         passed: Number = 0
@@ -95,13 +95,13 @@ def skip_entries(read: NDArray[np.int16]) -> NDArray[np.int32]:
             if length == 0 or used + length + size > SKIP_BITS or size > MAX_AC_BITS:
                 break
             if size == 0 and run == 0:
-                ended = 65536
+                ended = 2048
             elif size == 0 and run != 15:
                 break
             else:
                 passed += run + 1
             used += length + size
-        out[bits] = used + 256 * passed + ended
+        out[bits] = used + 16 * passed + ended
     return out
 
 

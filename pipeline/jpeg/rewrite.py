@@ -5,6 +5,8 @@ Sources: ITU-T T.871 (JFIF); Adobe TN 5116 (APP14); Exif 2.32, section 4.7; ICC.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.jpeg.metadata import CleanMetadata, RawMetadata
 from pipeline.jpeg.segments import APP0, APP1, APP2, APP14, JpegStructure, Segment
 
@@ -51,11 +53,17 @@ def has_jfif(data: bytes, structure: JpegStructure) -> bool:
 
 
 def assemble(
-    coded: bytes, coded_structure: JpegStructure, jfif: bytes | None, metadata: CleanMetadata
+    coded: Sequence[bytes],
+    data: bytes,
+    structure: JpegStructure,
+    jfif: bytes | None,
+    metadata: CleanMetadata,
 ) -> bytes:
-    """The coded picture of ``coded``, bit for bit, with ``metadata`` and nothing else.
+    """A file of the coded picture ``coded``, bit for bit, with ``metadata`` and nothing else.
 
     Args:
+        coded: as :func:`coded_picture` gives it.
+        data, structure: the file whose Adobe segment says what its colours mean.
         jfif: payload of the JFIF segment to write (see :func:`jfif_without_thumbnail`).
     """
     parts = [b"\xff\xd8"]
@@ -68,13 +76,11 @@ def assemble(
         parts.append(_written(APP1, _XMP + metadata.xmp))
     if metadata.icc is not None:
         parts += _icc_segments(metadata.icc)
-    for segment in coded_structure.segments:
-        if _is_adobe(coded, segment):
-            parts.append(_written(APP14, segment.payload(coded)[:_ADOBE_BYTES]))
+    for segment in structure.segments:
+        if _is_adobe(data, segment):
+            parts.append(_written(APP14, segment.payload(data)[:_ADOBE_BYTES]))
             break
-    parts += [s.whole(coded) for s in coded_structure.segments if not s.is_metadata]
-    parts.append(b"\xff\xd9")
-    return b"".join(parts)
+    return b"".join([*parts, *coded, b"\xff\xd9"])
 
 
 def jfif_without_thumbnail(data: bytes, structure: JpegStructure) -> bytes | None:

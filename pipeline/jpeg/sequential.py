@@ -32,7 +32,7 @@ class Tables:
 
     blocks: Longs
     read: Shorts
-    skip: Ints
+    skip: Shorts
     write: Ints
 
     @classmethod
@@ -115,8 +115,12 @@ class SequentialScan:
         self.bounds = segment_bounds(self.raw, self.interval, frame.mcus)
         every = np.arange(len(self.bounds))
         self.numbers = every if needed is None else np.unique(needed // self.interval)
+        # where every 256th word of a lone stretch begins in the file: what lies before the first
+        # changed unit is copied as it is
+        alone = len(self.bounds) == 1
+        self._marks: Longs = np.zeros(len(self.raw) // 1024 + 1 if alone else 0, np.int64)
         self.words, self.segments = segment_words(
-            self.raw, self.bounds, self.numbers, self.interval, frame.mcus
+            self.raw, self.bounds, self.numbers, self.interval, frame.mcus, self._marks
         )
         self.places = np.zeros(frame.mcus, np.int64)
         self.dc = np.zeros((frame.mcus, len(frame.components)), np.int32)
@@ -197,14 +201,18 @@ class SequentialScan:
     ) -> tuple[bytes, list[Span]]:
         """The stuffed bytes of one segment, and what was written anew in it."""
         start, stop, first, count = self.segments[row].tolist()
+        mark = int(self.places[runs[0, 0]] - start) // 8192 if len(self._marks) else 0
+        kept = int(self._marks[mark]) if mark else 0
+        begin = start + 8192 * mark
         rewritten = int(changed.sum()) * entropy.MAX_BLOCK_BITS
         mended = len(runs) * len(self.tables.blocks) * 32
-        out = np.zeros((stop - start + rewritten + mended) // 32 + 4, np.uint32)
+        out = np.zeros((stop - begin + rewritten + mended) // 32 + 4, np.uint32)
         spans = np.zeros((len(runs), 4), np.int64)
         tables = self.tables
         bits = entropy.write_segment(
             self.words,
             self.segments[row],
+            begin,
             self.ends[row],
             runs,
             self.places,
@@ -224,12 +232,12 @@ class SequentialScan:
             raise Unspliceable(reason, entropy.FAULTS[-bits])
         stuffed = np.empty(bits // 4, np.uint8)
         size = entropy.stuff(out, 0, bits // 8, stuffed)
-        spans -= [start, start, 0, 0]
+        spans += [-start, -start, begin - start, begin - start]
         found = [
             Span(first // self.interval, begin, min(end + 1, first + count), (a, b), (c, d))
             for (begin, end), (a, b, c, d) in zip(runs.tolist(), spans.tolist(), strict=True)
         ]
-        return stuffed[:size].tobytes(), found
+        return self.raw[:kept] + stuffed[:size].tobytes(), found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ from typing import Literal
 from pipeline.jpeg.areas import CodedAreas, McuArea, Samples, mcu_area, mcu_areas, mcus_of
 from pipeline.jpeg.colours import shared_components
 from pipeline.jpeg.frame import Frame, frame_of, scans_of
-from pipeline.jpeg.segments import JpegStructure
+from pipeline.jpeg.segments import SOS, JpegStructure
 from pipeline.jpeg.sequential import SequentialScan, Span
 from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.jpeg.whole import WholePicture
@@ -26,12 +26,12 @@ class Spliced:
     """A JPEG with some blocks changed.
 
     Attributes:
-        data: the file, its metadata as in the source.
+        coded: the file's segments but metadata, see :func:`pipeline.jpeg.rewrite.coded_picture`.
         source: the source's coded data, for the check of the output.
         spans: what was written anew; None where all scans were, with the same coefficients.
     """
 
-    data: bytes
+    coded: list[bytes]
     source: SequentialScan | WholePicture
     spans: tuple[Span, ...] | None
 
@@ -90,22 +90,25 @@ def splice_jpeg(
 
     if not structure.progressive and len(scans) == 1:
         source = scanned or SequentialScan(data, frame, scans[0], mcus_of(frame, areas))
-        coded = CodedAreas(frame, areas, source.read)
-        coded.change(paint)
+        inner = CodedAreas(frame, areas, source.read)
+        inner.change(paint)
         try:
-            raw, spans = source.written(coded.mcus, coded.coefficients, coded.changed)
+            raw, spans = source.written(inner.mcus, inner.coefficients, inner.changed)
         except Unspliceable as error:
             # tables made for this picture may lack a code that the blurred blocks need
             if error.reason != "codes":
                 raise
         else:
-            segment = scans[0].segment
-            output = data[: segment.stop] + raw + data[segment.scan_stop :]
-            return Spliced(output, source, tuple(spans))
+            coded = [
+                data[s.start - 4 : s.stop] + raw if s.marker == SOS else s.whole(data)
+                for s in structure.segments
+                if not s.is_metadata
+            ]
+            return Spliced(coded, source, tuple(spans))
     whole = WholePicture(data, structure, frame, scans)
-    coded = CodedAreas(frame, areas, whole.read)
-    coded.change(paint)
-    return Spliced(whole.written(coded.mcus, coded.coefficients, coded.changed), whole, None)
+    inner = CodedAreas(frame, areas, whole.read)
+    inner.change(paint)
+    return Spliced(whole.written(inner.mcus, inner.coefficients, inner.changed), whole, None)
 
 
 def _plane(frame: Frame, samples: Samples, shared: Sequence[bool]) -> Plane:

@@ -35,13 +35,22 @@ def segment_bounds(raw: bytes, interval: int, mcus: int) -> list[tuple[int, int]
     return list(zip([0, *(edge + 2 for edge in edges)], [*edges, len(raw)], strict=True))
 
 
-def unstuffed(raw: NDArray[np.uint8], bounds: tuple[int, int], words: Words) -> int:
+def unstuffed(
+    raw: NDArray[np.uint8],
+    bounds: tuple[int, int],
+    words: Words,
+    marks: Longs | None = None,
+) -> int:
     """Fill ``words`` with a segment; how many bits it has.
+
+    Args:
+        marks: see :func:`pipeline.jpeg.entropy.unstuff`.
 
     Raises:
         Unspliceable: there is a marker in it.
     """
-    bits = entropy.unstuff(raw[bounds[0] : bounds[1]], words)
+    nowhere = np.zeros(0, np.int64) if marks is None else marks
+    bits = entropy.unstuff(raw[bounds[0] : bounds[1]], words, nowhere)
     if bits < 0:
         raise Unspliceable("scan", "there is a marker where none should be")
     return bits
@@ -53,8 +62,12 @@ def segment_words(
     numbers: NDArray[np.int64],
     interval: int,
     mcus: int,
+    marks: Longs | None = None,
 ) -> tuple[Words, Longs]:
     """The stretches ``numbers`` without stuffed bytes, and the table of them.
+
+    Args:
+        marks: of the only stretch, see :func:`pipeline.jpeg.entropy.unstuff`.
 
     Returns:
         Words, and [n, 4]: see :data:`pipeline.jpeg.entropy.SEGMENT_FIELDS`.
@@ -68,7 +81,7 @@ def segment_words(
     rows: list[tuple[int, int, int, int]] = []
     at = 0
     for number in numbers.tolist():
-        bits = unstuffed(codes, bounds[number], words[at:])
+        bits = unstuffed(codes, bounds[number], words[at:], marks)
         first = number * interval
         rows.append((32 * at, 32 * at + bits, first, min(interval, mcus - first)))
         at += -(-bits // 32)

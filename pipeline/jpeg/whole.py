@@ -157,8 +157,8 @@ class WholePicture:
         """Coefficients [n, blocks of an MCU, 64] of ``mcus``, quantised, in zigzag order."""
         return np.asarray(self.coefficients[self._numbers(mcus)])
 
-    def written(self, mcus: Longs, coefficients: Shorts, changed: NDArray[np.bool_]) -> bytes:
-        """The file with some blocks changed: all scans in the source's order, with fitted tables.
+    def written(self, mcus: Longs, coefficients: Shorts, changed: NDArray[np.bool_]) -> list[bytes]:
+        """The file's segments but metadata, with some blocks changed and tables that fit.
 
         Args:
             mcus: numbers of MCUs, sorted.
@@ -168,13 +168,13 @@ class WholePicture:
         blocks = self.coefficients.copy()
         blocks[self._numbers(mcus)[changed]] = coefficients[changed]
         scans = iter(self.scans)
-        parts = [b"\xff\xd8"]
+        parts: list[bytes] = []
         for segment in self._structure.segments:
             if segment.marker == SOS:
                 parts += self._written_scan(next(scans), blocks)
-            elif segment.marker != DHT:
+            elif segment.marker != DHT and not segment.is_metadata:
                 parts.append(segment.whole(self._data))
-        return b"".join([*parts, b"\xff\xd9"])
+        return parts
 
     def _written_scan(self, scan: ScanHeader, blocks: Shorts) -> Iterator[bytes]:
         order = self._order(scan)
