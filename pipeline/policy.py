@@ -54,8 +54,8 @@ class Style(_Frozen):
         strength: least side of the cells that are averaged before anything else, as a share of
             the geometric mean of the box's sides. The next power of two of pixels is taken.
         feather: width of the soft edge outside the mask, as a share of the shorter box side.
-        noise: standard deviation of the finest noise added to the blur, in grey levels of 255;
-            the cells get twice as much.
+        noise: standard deviation of the noise added to the blur, in grey levels of 255: twice as
+            much on the cells, once between them, half on single pixels.
     """
 
     mode: Literal["blur", "pixelate", "solid"] = "blur"

@@ -26,9 +26,9 @@ Pixels = NDArray[Any]
 
 # The smallest cell: below it a tiny box would keep its very pixels.
 MIN_CELL_PX = 4
-# Noise of the cells and of the points between them, against that of the fine grain: smoothing
-# takes most of it away.
-CELL_NOISE, HALF_NOISE = 2.0, 1.0
+# Standard deviations as multiples of the style's noise: of the cells, of the points between them
+# (smoothing takes most of either away), and of single pixels, which a JPEG pays for in bytes.
+CELL_NOISE, HALF_NOISE, GRAIN = 2.0, 1.0, 0.5
 # Noise that a channel has for itself: more would show as specks of colour.
 COLOUR_NOISE = 0.5
 # Beyond the last pixel of any picture.
@@ -262,7 +262,7 @@ class _Noise:
             min(-(-(x2 + self._reach) // plane.step_x), plane.left + plane.source.shape[1]),
             min(-(-(y2 + self._reach) // plane.step_y), plane.top + plane.source.shape[0]),
         )
-        level = self._style.noise * full / 255
+        level = GRAIN * self._style.noise * full / 255
         return self._field.values("grain", plane.step_x, 0, area), quantiles(level)
 
 

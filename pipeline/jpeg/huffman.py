@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pipeline.compiled import Number, compiled
 from pipeline.jpeg.unspliceable import Unspliceable
 
-# Bits that are looked at together when coefficients are skipped; 16 KB a table at 13.
-SKIP_BITS = 13
+# Bits that are looked at together when coefficients are skipped; 32 KB a table at 14.
+SKIP_BITS = 14
 MAX_CODE_BITS = 16
 
 # Coding categories of 8-bit samples: DC differences have up to 11 bits, AC coefficients up to 10.
@@ -32,7 +32,7 @@ class HuffmanTable:
         symbols: in the order of their codes.
         read: [65536] int16: for the next 16 bits, 256 x bits of the code + symbol; 0 for no code.
         write: [256] int32: for a symbol, 32 x its code + bits of the code; 0 where it has none.
-        skip: [2^13] int16: for the next bits, what :func:`skip_entries` says.
+        skip: [2^14] int16: for the next bits, what :func:`skip_entries` says.
     """
 
     counts: tuple[int, ...]
