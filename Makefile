@@ -38,11 +38,12 @@ test: lint  ## lint and all tests but the nightly ones
 nightly: $(VENV)/.installed-dev  ## the long suites: kill and chaos rounds, power failures at every operation, all of dev
 	$(BIN)/python -m pytest -m nightly -rs --timeout 7200
 
-bench: $(VENV)/.installed-dev  ## CPU of engine, allocator, features, runtimes and transports, as ratios
+bench: $(VENV)/.installed-dev  ## CPU of engine, allocator, features, runtimes, splicing and transports, as ratios
 	$(BIN)/python -m evaluation.benchmarks.allocator
 	$(BIN)/python -m evaluation.benchmarks.engine_overhead
 	$(BIN)/python -m evaluation.benchmarks.features
 	$(BIN)/python -m evaluation.benchmarks.runtimes
+	$(BIN)/python -m evaluation.benchmarks.splice
 	$(BIN)/python -m evaluation.benchmarks.triton_transport
 	$(BIN)/python -m evaluation.benchmarks.triton_recovery
 
