@@ -14,6 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  { echo "streetblur needs Python 3.11 to 3.13; name one with: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pipeline.warm_up
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -199,6 +199,7 @@ def blend(
 @compiled
 def paint(
     source: Samples,
+    averages: NDArray[np.int32],
     out: Samples,
     place: Longs,
     area: Longs,
@@ -215,6 +216,7 @@ def paint(
 
     Args:
         source, out: [h, w] samples: what is read, what is written.
+        averages: see :class:`pipeline.redaction.Plane`.
         place: (left, top, width, height, step x, step y), see :class:`pipeline.redaction.Plane`.
         area: (x1, y1, x2, y2) in pixels, at full strength.
         reach: width of the soft edge, in pixels.
@@ -240,7 +242,13 @@ def paint(
         limits[0], limits[1] = first_x * side_x, first_y * side_y
         limits[2] = min(-(-x2 // side_x) * side_x, place[2])
         limits[3] = min(-(-y2 // side_y) * side_y, place[3])
-        grid = cell_means(source, left, top, side_x, side_y, limits)
+        if averages.shape[0] > 0 and side_x % 8 == 0 and side_y % 8 == 0:
+            for i in range(4):
+                limits[i] = (limits[i] + 7) // 8
+            grid = cell_means(averages, left // 8, top // 8, side_x // 8, side_y // 8, limits)
+            grid /= np.float32(16)
+        else:
+            grid = cell_means(source, left, top, side_x, side_y, limits)
         if noise.shape[0] > 0:
             for row in range(grid.shape[0]):
                 for column in range(grid.shape[1]):

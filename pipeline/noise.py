@@ -23,7 +23,9 @@ from pipeline.orientation import IntBox
 
 Scale = Literal["cell", "half", "grain"]
 # Side of one tile of keystream, in values.
-TILE_SIDES: dict[Scale, int] = {"cell": 16, "half": 16, "grain": 64}
+TILE_SIDES: dict[Scale, int] = {"cell": 8, "half": 16, "grain": 64}
+# What the channels share, and one for each of up to four.
+CELL_LAYERS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +52,27 @@ class NoiseField:
 
     seed: bytes = field(repr=False)
 
-    def values(self, scale: Scale, side: int, channel: int, area: IntBox) -> NDArray[np.uint8]:
-        """Uniform bytes [y2 - y1, x2 - x1] of ``area``; :func:`quantiles` makes them normal.
+    def values(self, scale: Scale, side: int, area: IntBox) -> NDArray[np.uint8]:
+        """Uniform bytes [layers, y2 - y1, x2 - x1]; :func:`quantiles` makes them normal.
 
         Args:
-            scale: which of the field's layers.
+            scale: which of the field's scales; cells have ``CELL_LAYERS`` layers, others one.
             side: pixels between two values; fields of other sides are independent.
-            channel: of the picture; 0 for what all channels share.
-            area: ``(x1, y1, x2, y2)``, counted in values from the picture's corner; may be < 0.
+            area: ``(x1, y1, x2, y2)``, counted in values from the picture's corner.
         """
         x1, y1, x2, y2 = area
-        tile = TILE_SIDES[scale]
+        tile, layers = TILE_SIDES[scale], CELL_LAYERS if scale == "cell" else 1
         purpose = self.seed + scale.encode()
-        out = np.empty((y2 - y1, x2 - x1), np.uint8)
+        out = np.empty((layers, y2 - y1, x2 - x1), np.uint8)
         for row in range(y1 // tile, (y2 - 1) // tile + 1):
             top, bottom = max(row * tile, y1), min((row + 1) * tile, y2)
             for column in range(x1 // tile, (x2 - 1) // tile + 1):
                 left, right = max(column * tile, x1), min((column + 1) * tile, x2)
-                place = struct.pack("<4i", side, channel, row, column)
-                raw = hashlib.shake_256(purpose + place).digest(tile * tile)
-                values = np.frombuffer(raw, np.uint8).reshape(tile, tile)
-                out[top - y1 : bottom - y1, left - x1 : right - x1] = values[
+                place = struct.pack("<3i", side, row, column)
+                raw = hashlib.shake_256(purpose + place).digest(layers * tile * tile)
+                values = np.frombuffer(raw, np.uint8).reshape(layers, tile, tile)
+                out[:, top - y1 : bottom - y1, left - x1 : right - x1] = values[
+                    :,
                     top - row * tile : bottom - row * tile,
                     left - column * tile : right - column * tile,
                 ]

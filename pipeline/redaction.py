@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -78,10 +79,7 @@ class RedactionBox:
     @property
     def cell_px(self) -> int:
         """Side of a cell: the power of two next above ``strength`` x the mean side, at least 4."""
-        sides = math.sqrt(max(self.x2 - self.x1, 0) * max(self.y2 - self.y1, 0))
-        return max(
-            MIN_CELL_PX, 1 << max(math.ceil(self.style.strength * sides) - 1, 0).bit_length()
-        )
+        return _cell_px(self.x2 - self.x1, self.y2 - self.y1, self.style.strength)
 
     @property
     def sigma_px(self) -> float:
@@ -110,6 +108,8 @@ class Plane:
         step_x, step_y: pixels that a sample spans.
         channel: number in the picture, for noise of its own; None where there is only one.
         shared: whether it gets the noise that all channels share (brightness, not colour).
+        averages: [h / 8, w / 8] int32 averages of blocks of 8 x 8 samples, in 1 / 16 grey levels:
+            where cells are whole blocks they are taken instead of ``source``; [0, 0] for none.
     """
 
     source: Pixels
@@ -122,6 +122,7 @@ class Plane:
     step_y: int
     channel: int | None
     shared: bool
+    averages: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), np.int32))
 
 
 def redact_pixels(
@@ -172,23 +173,21 @@ def redact_planes(
     strongest: a sample under several boxes is blurred once, by the strongest, in any order of
     boxes. The planes must hold all of :func:`needed_area` of every box.
     """
-    field = noise.field()
+    noise_field = noise.field()
     places = [
         np.array([p.left, p.top, p.width, p.height, p.step_x, p.step_y], np.int64) for p in planes
     ]
     for box in sorted(set(boxes), key=_strength_order):
-        touched = touched_area(box, *size)
-        if touched is None:
+        touched, covered = touched_area(box, *size), covered_area(box, *size)
+        if touched is None or covered is None:
             continue
-        # a coder pads with copies of the last samples: what hides those hides the padding
-        right = box.x2 if box.x2 < size[0] else FAR
-        bottom = box.y2 if box.y2 < size[1] else FAR
-        area = np.array([max(box.x1, 0), max(box.y1, 0), right, bottom], np.int64)
-        layer = _Noise(box, touched, (int(area[0]), int(area[1]), right, bottom), size, field)
+        area = np.array(covered, np.int64)
+        layer = _Noise(box, touched, covered, size, noise_field)
         for plane, place in zip(planes, places, strict=True):
             full = int(np.iinfo(plane.source.dtype).max)
             paint(
                 plane.source,
+                plane.averages,
                 plane.out,
                 place,
                 area,
@@ -224,20 +223,19 @@ class _Noise:
         self._cells = cells_of(touched, self._side, *size)
         self._area, self._reach = area, box.feather_px
         self._none = box.style.mode == "solid" or not box.style.noise
-        self._shared = None if self._none else field.values("cell", self._side, 0, self._cells)
+        self._of_cells = None if self._none else field.values("cell", self._side, self._cells)
 
     def of_cells(self, plane: Plane, full: int) -> Floats:
         """[rows, columns] for the cells."""
-        if self._shared is None:
+        if self._of_cells is None:
             return _NO_NOISE
         level = self._style.noise * full / 255
         out: Floats | None = None
         if plane.shared:
-            out = quantiles(CELL_NOISE * level)[self._shared]
+            out = quantiles(CELL_NOISE * level)[self._of_cells[0]]
         # blocks share their noise between the colours: it would tint them
         if plane.channel is not None and self._style.mode == "blur":
-            values = self._field.values("cell", self._side, plane.channel + 1, self._cells)
-            own = quantiles(COLOUR_NOISE * level)[values]
+            own = quantiles(COLOUR_NOISE * level)[self._of_cells[plane.channel + 1]]
             out = own if out is None else out + own
         return _NO_NOISE if out is None else out
 
@@ -248,8 +246,8 @@ class _Noise:
             return _NO_NOISE
         left, top, right, bottom = self._cells
         points = (2 * left, 2 * top, 2 * right - 1, 2 * bottom - 1)
-        values = self._field.values("half", self._side, 0, points)
-        return quantiles(HALF_NOISE * self._style.noise * full / 255)[values]
+        (values,) = self._field.values("half", self._side, points)
+        return np.asarray(quantiles(HALF_NOISE * self._style.noise * full / 255)[values])
 
     def grain(self, plane: Plane, full: int) -> tuple[NDArray[np.uint8], Floats]:
         """A byte for each sample that may change, and the grey levels of the bytes."""
@@ -263,13 +261,23 @@ class _Noise:
             min(-(-(y2 + self._reach) // plane.step_y), plane.top + plane.source.shape[0]),
         )
         level = GRAIN * self._style.noise * full / 255
-        return self._field.values("grain", plane.step_x, 0, area), quantiles(level)
+        return self._field.values("grain", plane.step_x, area)[0], quantiles(level)
 
 
 def touched_area(box: RedactionBox, width: int, height: int) -> IntBox | None:
     """Everything that redacting ``box`` may change, feather included; None when outside."""
     inside = _clipped(box.area, width, height)
     return None if inside is None else _grown(inside, box.feather_px, width, height)
+
+
+def covered_area(box: RedactionBox, width: int, height: int) -> IntBox | None:
+    """What ``box`` replaces at full strength, ``FAR`` where that is to the end of the padding."""
+    inside = _clipped(box.area, width, height)
+    if inside is None:
+        return None
+    # a coder pads with copies of the last samples: what hides those hides the padding
+    right = inside[2] if inside[2] < width else FAR
+    return (inside[0], inside[1], right, inside[3] if inside[3] < height else FAR)
 
 
 def needed_area(box: RedactionBox, width: int, height: int) -> IntBox | None:
@@ -294,6 +302,12 @@ def cells_of(touched: IntBox, side: int, width: int, height: int) -> IntBox:
         min(-(-x2 // side), -(-width // side)),
         min(-(-y2 // side), -(-height // side)),
     )
+
+
+@lru_cache(maxsize=4096)
+def _cell_px(width: int, height: int, strength: float) -> int:
+    least = math.ceil(strength * math.sqrt(max(width, 0) * max(height, 0)))
+    return max(MIN_CELL_PX, 1 << max(least - 1, 0).bit_length())
 
 
 def _strength_order(box: RedactionBox) -> tuple[object, ...]:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from pipeline.errors import OutputRejected
 from pipeline.jpeg.areas import (
     McuArea,
+    apart,
     block_numbers,
     decoded_area,
-    mcu_areas,
+    mcu_area,
     mcus_of,
 )
 from pipeline.jpeg.entropy import Longs
@@ -146,7 +147,7 @@ def _check_detail(
     max_gain: float,
 ) -> None:
     frame = source.frame
-    areas = mcu_areas(frame, _touched(frame, boxes))
+    areas = apart(mcu_area(frame, pixels) for pixels in _touched(frame, boxes))
     mcus = mcus_of(frame, areas)
     before = source.read(mcus)
     after = before.copy()

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.jpeg.dct import BASIS, Bytes, Longs, Shorts, decode_blocks, encode_changed
+from pipeline.jpeg.dct import (
+    BASIS,
+    DECODED,
+    Bytes,
+    Ints,
+    Longs,
+    Shorts,
+    Uses,
+    block_averages,
+    decode_blocks,
+    encode_changed,
+)
 from pipeline.jpeg.frame import ZIGZAG, Frame
 from pipeline.orientation import IntBox
 
@@ -57,17 +68,16 @@ def mcu_area(frame: Frame, pixels: IntBox) -> McuArea:
     )
 
 
-def mcu_areas(frame: Frame, needed: Iterable[IntBox]) -> list[McuArea]:
-    """Areas that share no MCU and hold all pixels ``needed``."""
-    apart: list[McuArea] = []
-    for pixels in needed:
-        area = mcu_area(frame, pixels)
-        while any(area.meets(other) for other in apart):
-            for other in [one for one in apart if one.meets(area)]:
-                apart.remove(other)
+def apart(areas: Iterable[McuArea]) -> list[McuArea]:
+    """Areas that share no MCU and hold all of ``areas``."""
+    found: list[McuArea] = []
+    for area in areas:
+        while any(area.meets(other) for other in found):
+            for other in [one for one in found if one.meets(area)]:
+                found.remove(other)
                 area = area.joined(other)
-        apart.append(area)
-    return apart
+        found.append(area)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,8 +87,9 @@ class Samples:
     Attributes:
         component: number in the frame.
         left, top: place of the first sample in the component.
-        before: [h, w] uint8, decoded.
+        before: [h, w] uint8, decoded where that is asked for, else 0.
         after: the same, to be changed in place.
+        averages: [h / 8, w / 8] of all blocks, see :func:`pipeline.jpeg.dct.block_averages`.
     """
 
     component: int
@@ -86,41 +97,65 @@ class Samples:
     top: int
     before: Bytes
     after: Bytes
+    averages: Ints
+
+
+class _Reader(Protocol):
+    """What reads the coefficients of MCUs by their numbers (sorted)."""
+
+    def read(self, mcus: Longs, whole: NDArray[np.bool_] | None = None) -> Shorts: ...
 
 
 class CodedAreas:
     """The MCUs of some areas: their coefficients and, area by area, their samples.
 
     Args:
-        areas: as :func:`mcu_areas` gives them.
-        read: gives the coefficients [n, blocks of an MCU, 64] of MCUs by their numbers (sorted).
+        areas: as :func:`apart` gives them.
+        uses: for each area and component, what is asked of each block.
+        reader: gives the coefficients.
 
     Attributes:
         mcus: numbers of all MCUs of the areas, sorted.
-        coefficients: theirs, [n, blocks of an MCU, 64] int16 in zigzag order.
+        coefficients: theirs, [n, blocks of an MCU, 64] int16 in zigzag order; only DC where no
+            more is asked for.
         changed: [n, blocks of an MCU]: which of them :meth:`change` has changed.
     """
 
     def __init__(
-        self, frame: Frame, areas: Sequence[McuArea], read: Callable[[Longs], Shorts]
+        self,
+        frame: Frame,
+        areas: Sequence[McuArea],
+        uses: Sequence[Sequence[Uses]],
+        reader: _Reader,
     ) -> None:
         self._frame = frame
         self._areas = areas
+        self._uses = uses
         self.mcus = mcus_of(frame, areas)
-        self.coefficients = read(self.mcus)
+        self._grids = [block_numbers(frame, area, self.mcus) for area in areas]
+        total = sum(one.horizontal * one.vertical for one in frame.components)
+        whole: NDArray[np.bool_] = np.zeros((len(self.mcus), total), bool)
+        for grids, own in zip(self._grids, uses, strict=True):
+            for at, use in zip(grids, own, strict=True):
+                whole.reshape(-1)[at[use == DECODED]] = True
+        self.coefficients = reader.read(self.mcus, whole)
         self.changed: NDArray[np.bool_] = np.zeros(self.coefficients.shape[:2], bool)
 
-    def change(self, paint: Callable[[McuArea, list[Samples]], None]) -> None:
-        """Have ``paint`` change each area's samples; blocks that differ are coded again."""
+    def change(self, paint: Callable[[int, list[Samples]], None]) -> None:
+        """Have ``paint`` change each area's samples; blocks that differ are coded again.
+
+        Args:
+            paint: gets the area's place among the areas, and its samples.
+        """
         flat = self.coefficients.reshape(-1, 64)
         changed = self.changed.reshape(-1)
-        for area in self._areas:
-            grids = block_numbers(self._frame, area, self.mcus)
-            samples = decoded_area(self._frame, area, flat, grids)
-            paint(area, samples)
-            for one, at in zip(samples, grids, strict=True):
+        for number, (area, grids) in enumerate(zip(self._areas, self._grids, strict=True)):
+            uses = self._uses[number]
+            samples = decoded_area(self._frame, area, flat, grids, uses)
+            paint(number, samples)
+            for one, at, use in zip(samples, grids, uses, strict=True):
                 steps = self._frame.components[one.component].steps
-                encode_changed(one.before, one.after, flat, changed, at, ZIGZAG, steps, BASIS)
+                encode_changed(one.before, one.after, flat, changed, at, use, ZIGZAG, steps, BASIS)
 
 
 def mcus_of(frame: Frame, areas: Iterable[McuArea]) -> Longs:
@@ -145,18 +180,25 @@ def block_numbers(frame: Frame, area: McuArea, mcus: Longs) -> list[Longs]:
 
 
 def decoded_area(
-    frame: Frame, area: McuArea, coefficients: Shorts, grids: Sequence[Longs]
+    frame: Frame,
+    area: McuArea,
+    coefficients: Shorts,
+    grids: Sequence[Longs],
+    uses: Sequence[Uses] | None = None,
 ) -> list[Samples]:
     """Each component's samples in ``area``.
 
     Args:
         coefficients: [blocks, 64] in zigzag order.
         grids: of :func:`block_numbers`.
+        uses: which blocks are to be decoded; None for all.
     """
     out: list[Samples] = []
     for number, (one, at) in enumerate(zip(frame.components, grids, strict=True)):
-        samples = np.empty((8 * at.shape[0], 8 * at.shape[1]), np.uint8)
-        decode_blocks(coefficients, at, ZIGZAG, one.steps, BASIS, samples)
+        use = np.full(at.shape, DECODED, np.int8) if uses is None else uses[number]
+        samples = np.zeros((8 * at.shape[0], 8 * at.shape[1]), np.uint8)
+        decode_blocks(coefficients, at, use, ZIGZAG, one.steps, BASIS, samples)
+        averages = block_averages(coefficients, at, one.steps[0])
         left, top = 8 * one.horizontal * area.left, 8 * one.vertical * area.top
-        out.append(Samples(number, left, top, samples, samples.copy()))
+        out.append(Samples(number, left, top, samples, samples.copy(), averages))
     return out

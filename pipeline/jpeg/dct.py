@@ -18,6 +18,12 @@ Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
+Uses = NDArray[np.int8]
+
+# What is asked of a block: its average, its samples, or nothing, because all of it is replaced.
+ONLY_DC, DECODED, COVERED = range(3)
+# Steps of a grey level in averages.
+AVERAGE_UNIT = 16
 
 
 def _basis() -> Floats:
@@ -36,20 +42,45 @@ BASIS = _basis()
 
 
 @compiled
+def block_averages(coefficients: Shorts, at: Longs, step: int) -> Ints:
+    """Averages [rows, columns] of blocks, in steps of 1 / ``AVERAGE_UNIT`` grey level.
+
+    Args:
+        coefficients, at: as for :func:`decode_blocks`.
+        step: of the DC coefficients.
+    """
+    out = np.empty(at.shape, np.int32)
+    for row in range(at.shape[0]):
+        for column in range(at.shape[1]):
+            level: Number = np.int64(coefficients[at[row, column], 0]) * step * AVERAGE_UNIT // 8
+            out[row, column] = min(max(level + 128 * AVERAGE_UNIT, 0), 255 * AVERAGE_UNIT)
+    return out
+
+
+@compiled
 def decode_blocks(
-    coefficients: Shorts, at: Longs, zigzag: Longs, steps: Ints, basis: Floats, samples: Bytes
+    coefficients: Shorts,
+    at: Longs,
+    uses: Uses,
+    zigzag: Longs,
+    steps: Ints,
+    basis: Floats,
+    samples: Bytes,
 ) -> None:
-    """Turn blocks into ``samples`` [8 rows, 8 columns] of bytes.
+    """Turn the blocks that are ``DECODED`` into ``samples`` [8 rows, 8 columns] of bytes.
 
     Args:
         coefficients: [n, 64] int16 in zigzag order, quantised.
         at: [rows, columns] number of each block.
+        uses: [rows, columns] what is asked of it.
         basis: :data:`BASIS`.
     """
     block, half = np.empty((8, 8), np.float32), np.empty((8, 8), np.float32)
     line = np.empty(8, np.float32)
     for row in range(at.shape[0]):
         for column in range(at.shape[1]):
+            if uses[row, column] != DECODED:
+                continue
             source = coefficients[at[row, column]]
             block[:, :] = 0
             used = 0
@@ -84,23 +115,27 @@ def encode_changed(
     coefficients: Shorts,
     changed: NDArray[np.bool_],
     at: Longs,
+    uses: Uses,
     zigzag: Longs,
     steps: Ints,
     basis: Floats,
 ) -> None:
-    """Quantise the blocks of ``after`` that differ from ``before`` into ``coefficients``.
+    """Quantise the blocks of ``after`` that have changed into ``coefficients``.
+
+    Those are the ``COVERED`` ones, and of the ``DECODED`` ones those that differ from ``before``.
 
     Args:
-        coefficients, at, zigzag, steps, basis: as for :func:`decode_blocks`.
+        coefficients, at, uses, zigzag, steps, basis: as for :func:`decode_blocks`.
         changed: [n], set for the blocks that differ.
     """
     block, half = np.empty((8, 8), np.float32), np.empty((8, 8), np.float32)
     for row in range(at.shape[0]):
         for column in range(at.shape[1]):
-            differs = False
-            for y in range(8 * row, 8 * row + 8):
-                for x in range(8 * column, 8 * column + 8):
-                    differs = differs or before[y, x] != after[y, x]
+            differs = uses[row, column] == COVERED
+            if uses[row, column] == DECODED:
+                for y in range(8 * row, 8 * row + 8):
+                    for x in range(8 * column, 8 * column + 8):
+                        differs = differs or before[y, x] != after[y, x]
             if not differs:
                 continue
             changed[at[row, column]] = True

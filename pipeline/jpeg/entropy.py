@@ -199,12 +199,15 @@ def read_units(
     dc: Ints,
     blocks: Longs,
     read: Shorts,
+    skip: Shorts,
+    whole: NDArray[np.bool_],
     coefficients: Shorts,
 ) -> int:
     """Read the MCUs ``mcus`` into ``coefficients`` [n, blocks of an MCU, 64], zigzag order.
 
     Args:
         places, dc: of :func:`find_units`.
+        whole: [n, blocks of an MCU]: which blocks are read as a whole; of the others only DC.
 
     Returns:
         ``OK``, or what is wrong.
@@ -227,6 +230,11 @@ def read_units(
                 before[blocks[block, 0]] += extended(bits, size)
             out[0] = before[blocks[block, 0]]
             at += length + size
+            if not whole[i, block]:
+                at = skip_ac(words, at, read[blocks[block, 2]], skip[blocks[block, 2]])
+                if at < 0:
+                    return BAD_CODE
+                continue
             table = read[blocks[block, 2]]
             k: Number = 1
             while k < 64:

@@ -20,6 +20,8 @@ from pipeline.jpeg.huffman import HuffmanTable
 from pipeline.jpeg.stretches import segment_bounds, segment_words, unstuffed
 from pipeline.jpeg.unspliceable import Unspliceable
 
+Flags = NDArray[np.bool_]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tables:
@@ -150,15 +152,13 @@ class SequentialScan:
         )
         _raise(fault)
 
-    def read(self, mcus: Longs) -> Shorts:
-        """Coefficients [n, blocks of an MCU, 64] of ``mcus``, quantised, in zigzag order."""
-        tables = self.tables
-        out = np.empty((len(mcus), len(tables.blocks), 64), np.int16)
-        fault = entropy.read_units(
-            self.words, mcus, self.places, self.dc, tables.blocks, tables.read, out
-        )
-        _raise(fault)
-        return out
+    def read(self, mcus: Longs, whole: Flags | None = None) -> Shorts:
+        """Coefficients [n, blocks of an MCU, 64] of ``mcus``, quantised, in zigzag order.
+
+        Args:
+            whole: [n, blocks of an MCU]: which blocks are wanted with more than their DC value.
+        """
+        return _read(self.words, mcus, self.places, self.dc, self.tables, whole)
 
     def written(
         self, mcus: Longs, coefficients: Shorts, changed: NDArray[np.bool_]
@@ -321,8 +321,7 @@ def _segment_units(
         )
         _raise(fault)
         mcus = np.arange(span.first, span.last)
-        after = np.empty((len(mcus), len(tables.blocks), 64), np.int16)
-        _raise(entropy.read_units(words, mcus, places, dc, tables.blocks, tables.read, after))
+        after = _read(words, mcus, places, dc, tables)
         before = source.read(mcus)
         ended = source.places[span.last] if span.last < _behind(source, row) else source.ends[row]
         if ends[0] != stop or ended != old_stop:
@@ -337,6 +336,24 @@ def _segment_units(
     _same(source.words, other, other + tail, words, at, at + tail)
     if not 0 <= bits - at - tail < 8:
         raise Unspliceable("differs", "the coded data has another end")
+
+
+def _read(
+    words: Words,
+    mcus: Longs,
+    places: Longs,
+    dc: Ints,
+    tables: Tables,
+    whole: Flags | None = None,
+) -> Shorts:
+    shape = (len(mcus), len(tables.blocks))
+    out = np.empty((*shape, 64), np.int16)
+    wanted = np.ones(shape, bool) if whole is None else whole
+    fault = entropy.read_units(
+        words, mcus, places, dc, tables.blocks, tables.read, tables.skip, wanted, out
+    )
+    _raise(fault)
+    return out
 
 
 def _behind(source: SequentialScan, row: int) -> int:

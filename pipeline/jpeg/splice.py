@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.jpeg.areas import CodedAreas, McuArea, Samples, mcu_area, mcu_areas, mcus_of
+from pipeline.jpeg.areas import CodedAreas, Samples, apart, mcu_area, mcus_of
 from pipeline.jpeg.colours import shared_components
+from pipeline.jpeg.coverage import block_uses
 from pipeline.jpeg.frame import Frame, frame_of, scans_of
 from pipeline.jpeg.segments import SOS, JpegStructure
 from pipeline.jpeg.sequential import SequentialScan, Span
@@ -79,18 +80,20 @@ def splice_jpeg(
     frame, scans = frame_of(data, structure), scans_of(data, structure)
     size = (frame.width, frame.height)
     needed = {box: needed_area(box, *size) for box in boxes}
-    inside = {box: area for box, area in needed.items() if area is not None}
-    areas = mcu_areas(frame, inside.values())
+    inside = {box: mcu_area(frame, area) for box, area in needed.items() if area is not None}
+    areas = apart(inside.values())
     shared = shared_components(data, structure)
 
-    def paint(area: McuArea, samples: list[Samples]) -> None:
+    here = [[box for box, own in inside.items() if area.meets(own)] for area in areas]
+    uses = [block_uses(frame, area, own) for area, own in zip(areas, here, strict=True)]
+
+    def paint(number: int, samples: list[Samples]) -> None:
         planes = [_plane(frame, one, shared) for one in samples]
-        here = [box for box, pixels in inside.items() if area.meets(mcu_area(frame, pixels))]
-        redact_planes(planes, here, noise, size)
+        redact_planes(planes, here[number], noise, size)
 
     if not structure.progressive and len(scans) == 1:
         source = scanned or SequentialScan(data, frame, scans[0], mcus_of(frame, areas))
-        inner = CodedAreas(frame, areas, source.read)
+        inner = CodedAreas(frame, areas, uses, source)
         inner.change(paint)
         try:
             raw, spans = source.written(inner.mcus, inner.coefficients, inner.changed)
@@ -106,7 +109,7 @@ def splice_jpeg(
             ]
             return Spliced(coded, source, tuple(spans))
     whole = WholePicture(data, structure, frame, scans)
-    inner = CodedAreas(frame, areas, whole.read)
+    inner = CodedAreas(frame, areas, uses, whole)
     inner.change(paint)
     return Spliced(whole.written(inner.mcus, inner.coefficients, inner.changed), whole, None)
 
@@ -124,4 +127,5 @@ def _plane(frame: Frame, samples: Samples, shared: Sequence[bool]) -> Plane:
         grid.step_y,
         channel=samples.component if len(shared) > 1 else None,
         shared=shared[samples.component],
+        averages=samples.averages,
     )

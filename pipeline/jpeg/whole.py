@@ -153,8 +153,12 @@ class WholePicture:
         every = np.arange(self.frame.mcus)
         return np.flatnonzero(blocks[self._numbers(every)].any(axis=1))
 
-    def read(self, mcus: Longs) -> Shorts:
-        """Coefficients [n, blocks of an MCU, 64] of ``mcus``, quantised, in zigzag order."""
+    def read(self, mcus: Longs, whole: NDArray[np.bool_] | None = None) -> Shorts:
+        """Coefficients [n, blocks of an MCU, 64] of ``mcus``, quantised, in zigzag order.
+
+        Args:
+            whole: which blocks are wanted with more than their DC value; all are at hand.
+        """
         return np.asarray(self.coefficients[self._numbers(mcus)])
 
     def written(self, mcus: Longs, coefficients: Shorts, changed: NDArray[np.bool_]) -> list[bytes]:

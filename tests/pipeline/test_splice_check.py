@@ -14,6 +14,8 @@ from pipeline.encode import RedactedImage, redact_image
 from pipeline.errors import OutputRejected
 from pipeline.images import ImageInfo, ImageLimits, inspect_image
 from pipeline.jpeg import splice
+from pipeline.jpeg.coverage import block_uses
+from pipeline.jpeg.dct import DECODED
 from pipeline.jpeg.segments import DHT, DQT, SOS, parse_jpeg
 from pipeline.noise import NoiseKey
 from pipeline.output_check import check_output, is_sampled
@@ -211,6 +213,10 @@ def test_a_weak_blur_is_not_published(monkeypatch: pytest.MonkeyPatch) -> None:
             mixed = plane.source.astype(float) * 0.8 + 128 * 0.2
             plane.out[:] = np.rint(mixed)
 
+    def decoded(*arguments: Any) -> list[Any]:
+        return [np.full_like(uses, DECODED) for uses in block_uses(*arguments)]
+
+    monkeypatch.setattr(splice, "block_uses", decoded)
     monkeypatch.setattr(splice, "redact_planes", barely)
     assert verdict(data, redacted(data)) in ("changed_outside", "not_obscured")
 

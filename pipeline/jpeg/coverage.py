@@ -1,0 +1,73 @@
+"""What redacting boxes asks of each block: only some have to be decoded.
+
+Blocks entirely under a mask are replaced, whatever they hold, and a cell's average follows from the
+DC values of its blocks; so samples are needed of blocks at a mask's border, and of small cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.jpeg.areas import McuArea
+from pipeline.jpeg.dct import COVERED, DECODED, Uses
+from pipeline.jpeg.frame import ComponentGrid, Frame
+from pipeline.orientation import IntBox
+from pipeline.redaction import FAR, RedactionBox, covered_area, needed_area, touched_area
+
+
+def block_uses(frame: Frame, area: McuArea, boxes: Sequence[RedactionBox]) -> list[Uses]:
+    """For each component [rows, columns] of ``area``: ``ONLY_DC``, ``DECODED`` or ``COVERED``."""
+    size = (frame.width, frame.height)
+    touched = [_padded(one, size) for box in boxes if (one := touched_area(box, *size)) is not None]
+    covered = [one for box in boxes if (one := covered_area(box, *size)) is not None]
+    uses: list[Uses] = []
+    for grid in frame.components:
+        rows = grid.vertical * (area.bottom - area.top)
+        columns = grid.horizontal * (area.right - area.left)
+        own: NDArray[np.int8] = np.zeros((rows, columns), np.int8)
+        for pixels in touched:
+            own[_meeting(grid, area, pixels)] = DECODED
+        for pixels in covered:
+            own[_within(grid, area, pixels)] = COVERED
+        for box in boxes:
+            needed = needed_area(box, *size)
+            if needed is not None and _is_fine(grid, box):
+                own[_meeting(grid, area, needed)] = DECODED
+        uses.append(own)
+    return uses
+
+
+def _padded(pixels: IntBox, size: tuple[int, int]) -> IntBox:
+    """``pixels`` with a coder's padding where they reach the picture's border."""
+    x1, y1, x2, y2 = pixels
+    return (x1, y1, x2 if x2 < size[0] else FAR, y2 if y2 < size[1] else FAR)
+
+
+def _is_fine(grid: ComponentGrid, box: RedactionBox) -> bool:
+    """Whether the cells of ``box`` are no whole blocks."""
+    return bool(box.cell_px % (8 * grid.step_x) or box.cell_px % (8 * grid.step_y))
+
+
+def _meeting(grid: ComponentGrid, area: McuArea, pixels: IntBox) -> tuple[slice, slice]:
+    """Rows and columns of the area's blocks that have any of ``pixels``."""
+    across, down = 8 * grid.step_x, 8 * grid.step_y
+    left, top = grid.horizontal * area.left, grid.vertical * area.top
+    x1, y1, x2, y2 = pixels
+    return (
+        slice(max(y1 // down - top, 0), max(-(-y2 // down) - top, 0)),
+        slice(max(x1 // across - left, 0), max(-(-x2 // across) - left, 0)),
+    )
+
+
+def _within(grid: ComponentGrid, area: McuArea, pixels: IntBox) -> tuple[slice, slice]:
+    """Rows and columns of the area's blocks that have nothing but ``pixels``."""
+    across, down = 8 * grid.step_x, 8 * grid.step_y
+    left, top = grid.horizontal * area.left, grid.vertical * area.top
+    x1, y1, x2, y2 = pixels
+    return (
+        slice(max(-(-y1 // down) - top, 0), max(y2 // down - top, 0)),
+        slice(max(-(-x1 // across) - left, 0), max(x2 // across - left, 0)),
+    )

@@ -1,0 +1,49 @@
+"""Compile all that is compiled on first use, once, so that no worker has to.
+
+``python -m pipeline.warm_up`` belongs into the making of an environment or image. What is compiled
+is kept beside the source (see :mod:`pipeline.compiled`); without this the first picture of a new
+installation takes half a minute longer.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from pipeline.encode import redact_image
+from pipeline.images import ImageLimits, inspect_image
+from pipeline.jpeg.quarter import quarter_picture
+from pipeline.jpeg.segments import parse_jpeg
+from pipeline.jpeg.splice import scan_jpeg
+from pipeline.noise import NoiseKey
+from pipeline.output_check import check_output
+from pipeline.policy import DEFAULT_POLICY, load_policy
+from pipeline.redaction import RedactionBox, redact_pixels
+
+SIDE = 96
+
+
+def warm_up() -> None:
+    """Redact drawn pictures of each kind that takes code of its own."""
+    policy = load_policy(DEFAULT_POLICY)
+    noise = NoiseKey(b"no secret: these pictures go nowhere", "")
+    box = RedactionBox(10, 10, 70, 60, policy.face.style, "face")
+    pixels = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE, 3), np.uint8)
+    for progressive in (False, True):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", progressive=progressive)
+        data = buffer.getvalue()
+        info = inspect_image(data, ImageLimits())
+        made = redact_image(data, info, [box], noise=noise, policy=policy)
+        check_output(data, info, made.data, [box], policy, spliced=made.spliced)
+        if not progressive:
+            quarter_picture(scan_jpeg(data, parse_jpeg(data)))
+    for depth in (np.uint8, np.uint16):
+        redact_pixels(pixels.astype(depth), [box], noise)
+        redact_pixels(pixels[:, :, 0].astype(depth), [box], noise)
+
+
+if __name__ == "__main__":
+    warm_up()

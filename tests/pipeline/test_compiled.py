@@ -1,0 +1,40 @@
+"""What is compiled on first use, and where it is kept."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "pipeline.warm_up"]
+
+
+def cached(folder: Path) -> set[str]:
+    return {path.name.rsplit("-", 1)[0] for path in folder.rglob("*.nbi")}
+
+
+@pytest.mark.nightly
+def test_warming_up_compiles_all_that_a_job_takes(tmp_path: Path) -> None:
+    """Every function that anything here has compiled beside the source is among them."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run(COMMAND, env=environment, check=True)
+    names = {name.split(".")[0] for name in cached(tmp_path)}
+    for module in ("cells", "dct", "entropy", "huffman", "progressive", "quarter"):
+        assert any(name.startswith(module) for name in names), f"nothing of {module}: {names}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are closed by their mode")
+def test_it_works_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    script = "import numba, pipeline.compiled as c\n" + (
+        "import numba.core.caching as k\n"
+        "k.CacheImpl._locator_classes = []\n"
+        "@c.compiled\ndef twice(x): return 2 * x\n"
+        "assert twice(4) == 8\n"
+    )
+    path = tmp_path / "script.py"
+    path.write_text(script)
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
