@@ -11,6 +11,7 @@ from rich.console import Console
 
 from evaluation.annotations import read_annotations
 from evaluation.demo.folder import label_file, make_folder
+from evaluation.demo.modes import make_modes_sheet
 from evaluation.demo.run import run_demo
 from evaluation.demo.sheet import make_sheet
 from evaluation.demo.sources import fetch_photographs
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sheet.add_argument("input", type=Path)
     sheet.add_argument("output", type=Path)
     sheet.add_argument("destination", type=Path)
+    modes = commands.add_parser("modes", help="draw faces and plates redacted in every mode")
+    modes.add_argument("destination", type=Path)
     run = commands.add_parser("run", help="make the input, blur it, report what was found")
     run.add_argument("--input", type=Path, help="your own pictures instead of the demo's")
     run.add_argument(
@@ -41,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command == "run":
             return run_demo(given.input, given.output, console)
+        if given.command == "modes":
+            size = make_modes_sheet(fetch_photographs(log=console.print), given.destination)
+            console.print(f"{given.destination}: {size} bytes")
+            return 0
         if given.command == "make":
             labels = make_folder(given.folder, fetch_photographs(log=console.print))
             console.print(

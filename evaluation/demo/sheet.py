@@ -25,7 +25,7 @@ _CELL = (360, 270)
 _GAP = 8
 _HEADING = 26
 _PAIRS_A_ROW = 2
-_PAPER = (250, 250, 250)
+PAPER = (250, 250, 250)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def make_sheet(
     rows = -(-len(crops) // _PAIRS_A_ROW)
     pair_width = 2 * _CELL[0] + _GAP
     width = _PAIRS_A_ROW * (pair_width + 3 * _GAP) + _GAP
-    sheet = Image.new("RGB", (width, _HEADING + rows * (_CELL[1] + 2 * _GAP) + _GAP), _PAPER)
+    sheet = Image.new("RGB", (width, _HEADING + rows * (_CELL[1] + 2 * _GAP) + _GAP), PAPER)
     pen = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=16)
     for column in range(_PAIRS_A_ROW):
@@ -76,7 +76,7 @@ def make_sheet(
             path = locate(folder, crop.picture.image)
             if path is not None:
                 sheet.paste(_cell(read_upright(path), crop), (left + side * (_CELL[0] + _GAP), top))
-    return _save(sheet, destination)
+    return save_sheet(sheet, destination)
 
 
 def _choose(labels: Sequence[LabelledPicture]) -> list[_Crop]:
@@ -116,13 +116,14 @@ def _cell(pixels: Pixels, crop: _Crop) -> Image.Image:
     scale = min(_CELL[0] / part.shape[1], _CELL[1] / part.shape[0])
     size = (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    cell = Image.new("RGB", _CELL, _PAPER)
+    cell = Image.new("RGB", _CELL, PAPER)
     at = ((_CELL[0] - size[0]) // 2, (_CELL[1] - size[1]) // 2)
     cell.paste(Image.fromarray(cv2.resize(part, size, interpolation=method)), at)
     return cell
 
 
-def _save(sheet: Image.Image, destination: Path) -> int:
+def save_sheet(sheet: Image.Image, destination: Path) -> int:
+    """Write ``sheet`` as a JPEG of at most ``MAX_BYTES``; returns its size in bytes."""
     for quality in (88, 82, 75, 65, 50, 35):
         coded = io.BytesIO()
         sheet.save(coded, "JPEG", quality=quality, optimize=True)

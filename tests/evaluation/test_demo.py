@@ -12,6 +12,7 @@ from rich.console import Console
 
 from evaluation.annotations import LabelledPicture, read_annotations
 from evaluation.demo.folder import label_file, make_folder
+from evaluation.demo.modes import make_modes_sheet
 from evaluation.demo.plates import SIZES_MM, Kind, draw_plate, place_plate
 from evaluation.demo.run import run_demo
 from evaluation.demo.sheet import MAX_BYTES, make_sheet
@@ -110,6 +111,17 @@ def test_a_sheet_is_small(made: Made, tmp_path: Path) -> None:
     size = make_sheet(labels, folder, folder, tmp_path / "sheet.jpg")
     assert 20_000 < size <= MAX_BYTES
     assert (tmp_path / "sheet.jpg").stat().st_size == size
+
+
+def test_the_sheet_of_modes_shows_each_face_and_plate_in_every_mode(
+    photographs: Path, tmp_path: Path
+) -> None:
+    size = make_modes_sheet(photographs, tmp_path / "modes.jpg")
+    assert 50_000 < size <= MAX_BYTES
+    sheet = np.asarray(Image.open(tmp_path / "modes.jpg").convert("L")).astype(np.float32)
+    faces = [sheet[26 + 55 : 26 + 105, 8 + 308 * i + 132 : 8 + 308 * i + 172] for i in range(5)]
+    edges = [float(np.abs(np.diff(face, axis=1)).mean()) for face in faces]
+    assert all(edges[0] > 2 * one for one in edges[1:]), f"sharp in the first alone: {edges}"
 
 
 def test_a_sheet_without_outputs_is_refused(made: Made, tmp_path: Path) -> None:
