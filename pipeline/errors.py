@@ -66,8 +66,8 @@ class EngineUnavailable(StreetblurError):
     """No cluster could be started or joined."""
 
 
-class ImageRefused(StreetblurError):
-    """An input that is bad or not supported: it is quarantined, never retried.
+class Refusal(StreetblurError):
+    """Something is not accepted, for one of a known set of reasons.
 
     Args:
         reason: stable machine-readable code, for instance ``truncated``.
@@ -79,14 +79,9 @@ class ImageRefused(StreetblurError):
         self.reason = reason
 
 
-class OutputRejected(StreetblurError):
-    """An output failed its check and must not be published.
+class ImageRefused(Refusal):
+    """An input that is bad or not supported: it is quarantined, never retried."""
 
-    Args:
-        reason: stable machine-readable code, for instance ``embedded_picture``.
-        what: one sentence for people.
-    """
 
-    def __init__(self, reason: str, what: str, *, where: str = "", fix: str = "") -> None:
-        super().__init__(what, where=where, fix=fix)
-        self.reason = reason
+class OutputRejected(Refusal):
+    """An output failed its check and must not be published."""
