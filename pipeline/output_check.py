@@ -118,7 +118,12 @@ def _check_obscured(
         if x1 >= x2 or y1 >= y2:
             continue
         source, result = (_luma(pixels[y1:y2, x1:x2]) for pixels in (before, after))
-        if keeps_detail(source, result, box.sigma_px, box.style, max_gain):
+        borders = [
+            (one.x1 - x1, one.y1 - y1, one.x2 - x1, one.y2 - y1)
+            for one in boxes
+            if one.area != box.area
+        ]
+        if keeps_detail(source, result, box.sigma_px, box.style, max_gain, borders=borders):
             raise OutputRejected(
                 "not_obscured", f"a {box.label} at {box.area} keeps its detail in the output"
             )

@@ -31,7 +31,7 @@ from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.jpeg.whole import WholePicture
 from pipeline.orientation import IntBox
 from pipeline.redaction import RedactionBox, touched_area
-from pipeline.residual import LEAST_COLOUR_SAMPLES, LEAST_SAMPLES, keeps_detail
+from pipeline.residual import keeps_detail
 
 Pixels = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -166,12 +166,32 @@ def _check_detail(
                     box.sigma_px / max(grid.step_x, grid.step_y),
                     box.style,
                     max_gain,
-                    least=LEAST_COLOUR_SAMPLES if was.component else LEAST_SAMPLES,
+                    colour=was.component > 0,
+                    borders=_borders(grid, box, boxes),
                 ):
                     raise OutputRejected(
                         "not_obscured",
                         f"a {box.label} at {box.area} keeps its detail in the output",
                     )
+
+
+def _borders(grid: ComponentGrid, box: RedactionBox, boxes: Sequence[RedactionBox]) -> list[IntBox]:
+    """Other boxes that meet ``box``, in samples from its own corner."""
+    left, top = max(box.x1, 0) // grid.step_x, max(box.y1, 0) // grid.step_y
+    return [
+        (
+            one.x1 // grid.step_x - left,
+            one.y1 // grid.step_y - top,
+            -(-one.x2 // grid.step_x) - left,
+            -(-one.y2 // grid.step_y) - top,
+        )
+        for one in boxes
+        if one.area != box.area
+        and one.x1 < box.x2
+        and box.x1 < one.x2
+        and one.y1 < box.y2
+        and box.y1 < one.y2
+    ]
 
 
 def _inside(
