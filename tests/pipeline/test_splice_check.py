@@ -19,10 +19,11 @@ from pipeline.jpeg.dct import DECODED
 from pipeline.jpeg.segments import DHT, DQT, SOS, parse_jpeg
 from pipeline.noise import NoiseKey
 from pipeline.output_check import check_output, is_sampled
-from pipeline.policy import CheckPolicy
+from pipeline.policy import CheckPolicy, load_policy
 from pipeline.redaction import RedactionBox
+from serving.geometry import Box
 from tests.pipeline.jpegs import VARIANTS
-from tests.pipeline.pictures import box, policy, textured
+from tests.pipeline.pictures import box, faces, policy, textured
 from tests.pipeline.test_splice import KEY
 
 POLICY = policy()
@@ -233,3 +234,20 @@ def test_a_share_of_all_keys_is_sampled() -> None:
     assert all(is_sampled(key, 0.02) for key in sampled)
     assert all(is_sampled(key, 1.0) for key in keys[:100])
     assert not any(is_sampled(key, 0.0) for key in keys)
+
+
+def test_good_outputs_of_photographs_pass_where_boxes_overlap() -> None:
+    """Where another box's blur begins is an edge that may fall on one of the source."""
+    default = load_policy("default")
+    for data, labelled in faces(30):
+        boxes = []
+        for x1, y1, x2, y2 in labelled:
+            for shift in (0.0, 0.4):
+                moved = Box(
+                    x1 + shift * (x2 - x1), y1 - shift * (y2 - y1), x2 + shift * (x2 - x1), y2
+                )
+                boxes.append(RedactionBox.around(moved, default.face.style, "face"))
+        info = inspect(data)
+        made = redact_image(data, info, boxes, noise=KEY, policy=default)
+        check_output(data, info, made.data, boxes, default, spliced=made.spliced)
+        assert made.route == "spliced"
