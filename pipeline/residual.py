@@ -21,7 +21,7 @@ FLAT_RMS = 2.0
 # Of colours alone: coders keep them coarsely, and blocks look alike before and after.
 FLAT_COLOUR_RMS = 4.0
 # Detail is what is finer than a window of the blur's sigma over this: wider windows let slopes
-# through that the blur keeps (with 2, 9 of 748 good outputs of the development set were refused).
+# through that the blur keeps (with 2, counted once on 748 photographs, good outputs were refused).
 WINDOW_SIGMAS = 3
 # A tile is still sharp when its fine detail keeps more than the policy's share of its strength and
 # looks like the source's. Untouched tiles have 1 and 1. Of 4,000 tiles of photographs none had both
