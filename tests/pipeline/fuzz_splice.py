@@ -25,7 +25,7 @@ from pipeline.decode import decode_stored
 from pipeline.encode import redact_image
 from pipeline.errors import ImageRefused, OutputRejected
 from pipeline.images import ImageLimits, inspect_image
-from pipeline.jpeg.dct import BASIS, decode_blocks
+from pipeline.jpeg.dct import BASIS, DECODED, decode_blocks
 from pipeline.jpeg.frame import ZIGZAG
 from pipeline.jpeg.segments import parse_jpeg
 from pipeline.jpeg.splice import splice_jpeg
@@ -139,12 +139,11 @@ def _bounds_are_checked() -> bool:
     """Whether compiled code notices an index beyond its array (tried only where it should)."""
     if os.environ.get("NUMBA_BOUNDSCHECK") != "1":
         return False
-    one = np.zeros((1, 1), np.int64)
-    samples = np.empty((8, 8), np.uint8)
+    beyond = np.ones((1, 1), np.int64)
+    uses = np.full((1, 1), DECODED, np.int8)
+    blocks, steps = np.zeros((1, 64), np.int16), np.ones(64, np.int32)
     try:
-        decode_blocks(
-            np.zeros((1, 64), np.int16), one + 1, ZIGZAG, np.ones(64, np.int32), BASIS, samples
-        )
+        decode_blocks(blocks, beyond, uses, ZIGZAG, steps, BASIS, np.empty((8, 8), np.uint8))
     except IndexError:
         return True
     return False
