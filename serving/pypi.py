@@ -105,6 +105,35 @@ def fetch_members(
     return targets
 
 
+def fetch_wheel(
+    requirement: str,
+    archive_sha256: str,
+    cache_dir: Path | None = None,
+    *,
+    log: Log = lambda _: None,
+) -> Path:
+    """The verified path of a whole wheel for any platform: for files too many to name each.
+
+    Args:
+        requirement: ``project==version``.
+        archive_sha256: of the wheel, hex; anything else is refused.
+        cache_dir, log: as for :func:`fetch_members`.
+
+    Raises:
+        FetchFailed: offline, unknown version or wrong hash.
+    """
+    project, version = requirement.split("==")
+    member = PyPiMember(project, version, "wheel", archive_sha256, "", "")
+    root = (cache_dir or cache_directory()) / "pypi"
+    target = root / archive_sha256 / f"{project}-{version}.whl"
+    with locked(root / f"{archive_sha256}.lock", setting=CACHE_SETTING):
+        if not _intact(target, archive_sha256):
+            log(f"fetching {requirement} (wheel) through pip")
+            with tempfile.TemporaryDirectory(prefix="streetblur-pip-") as folder:
+                write_atomically(target, _download(member, Path(folder)).read_bytes())
+    return target
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file, hex."""
     with path.open("rb") as file:

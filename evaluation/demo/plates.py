@@ -37,18 +37,20 @@ class Plate:
     kind: Kind
 
 
-def draw_plate(kind: Kind, random: np.random.Generator) -> Plate:
-    """Draw a plate of ``kind`` at two pixels a millimetre, with an invented text."""
-    width, height = (side * _PIXELS_PER_MM for side in SIZES_MM[kind])
+def draw_plate(
+    kind: Kind, random: np.random.Generator, text: str = "", pixels_per_mm: float = _PIXELS_PER_MM
+) -> Plate:
+    """Draw a plate of ``kind`` with ``text`` or an invented one."""
+    width, height = (round(side * pixels_per_mm) for side in SIZES_MM[kind])
     ground = (238, 240, 236) if kind != "us" or random.random() < 0.7 else (222, 230, 246)
     image = Image.new("RGB", (width, height), ground)
     pen = ImageDraw.Draw(image)
-    text = _text(kind, random)
+    text = text or invented_text(kind, random)
     if kind == "us":
         _centred(pen, str(random.choice(_STATES)), (0, 0, width, height * 0.26), 0.7, (40, 70, 150))
         _centred(pen, text, (0, height * 0.22, width, height * 0.95), 0.86, (30, 50, 110))
     else:
-        band = round((44 if kind == "eu" else 40) * _PIXELS_PER_MM)
+        band = round((44 if kind == "eu" else 40) * pixels_per_mm)
         pen.rectangle((0, 0, band, height), fill=(20, 60, 160))
         country = str(random.choice(_COUNTRIES))
         _centred(pen, country, (0, height * 0.55, band, height), 0.6, (250, 250, 250))
@@ -96,7 +98,9 @@ def place_plate(
     return float(x1), float(y1), float(x2), float(y2)
 
 
-def _text(kind: Kind, random: np.random.Generator) -> str:
+def invented_text(kind: Kind, random: np.random.Generator) -> str:
+    """A text in the format of ``kind``: ABC 1234, AB 123 CD, AB 1234."""
+
     def letters(n: int) -> str:
         return "".join(random.choice(list(string.ascii_uppercase), n))
 

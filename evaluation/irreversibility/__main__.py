@@ -1,0 +1,84 @@
+"""``python -m evaluation.irreversibility``: attack the default policy, and what is too weak.
+
+Faces: who is it? Attackers compare, learn, restore and average; each is held against itself on
+boxes filled with their mean colour. Plates: what does it say? See docs/irreversibility.md.
+Needs ``pip install 'streetblur[attack]'``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.annotations import data_root
+from evaluation.irreversibility.treatments import (
+    Clear,
+    Gaussian,
+    MeanColour,
+    Redacted,
+    Treatment,
+    default_treatment,
+)
+from pipeline.errors import StreetblurError
+from serving.errors import ServingError
+
+try:
+    from evaluation.irreversibility.study import Study
+except ImportError as error:
+    if error.name not in ("torch", "sklearn", "skimage", "dlib", "_dlib_pybind11"):
+        raise
+    print(f"attackers need more packages ({error}): pip install 'streetblur[attack]'")
+    sys.exit(2)
+
+# Nothing done, what is too weak, and what other tools do: attackers have to break these.
+CONTROLS: tuple[Treatment, ...] = (
+    Clear(),
+    Gaussian(0.05),
+    Gaussian(0.05, noise=40, public=True),
+    Gaussian(0.25),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 1 if an attacker beats the target, 2 if it could not run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.irreversibility", description=__doc__
+    )
+    parser.add_argument("what", choices=("faces", "plates", "sizes", "all"))
+    parser.add_argument("--data", type=Path, help="data folder (STREETBLUR_DATA)")
+    parser.add_argument("--output", type=Path, default=Path("irreversibility.json"))
+    parser.add_argument(
+        "--setting",
+        action="append",
+        metavar="MODE:STRENGTH:NOISE",
+        help="also attack this one; may be given several times (blur:1:12)",
+    )
+    parser.add_argument("--no-controls", action="store_true", help="only the default and --setting")
+    parser.add_argument("--quick", action="store_true", help="fewer places, runs and steps")
+    options = parser.parse_args(arguments)
+    own = [default_treatment(), *map(_setting, options.setting or [])]
+    try:
+        study = Study(options.data or data_root(), options.output, quick=options.quick)
+        treatments = [*(() if options.no_controls else CONTROLS), *own]
+        if options.what in ("faces", "all"):
+            study.faces(treatments)
+        if options.what in ("plates", "all"):
+            study.plates([*treatments, MeanColour()])
+        if options.what in ("sizes", "all"):
+            study.sizes(own[:1])
+    except (StreetblurError, ServingError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(study.page())
+    return int(not study.holds(own[0].name))
+
+
+def _setting(text: str) -> Redacted:
+    mode, strength, noise = text.split(":")
+    return Redacted(float(strength), float(noise), mode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
