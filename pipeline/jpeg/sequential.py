@@ -110,6 +110,9 @@ class SequentialScan:
     ) -> None:
         if (scan.first, scan.last, scan.high, scan.low) != (0, 63, 0, 0):
             raise Unspliceable("scan", "the scan codes a part of the coefficients")
+        # places of blocks are the frame's, and so must be the scan's
+        if scan.components != tuple(range(len(frame.components))):
+            raise Unspliceable("scan", "the scan has other components than the frame")
         self.frame = frame
         self.tables = Tables.of(frame, scan)
         self.interval = scan.restart_interval or frame.mcus
