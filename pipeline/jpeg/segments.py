@@ -96,6 +96,12 @@ class JpegStructure:
     end: int
 
     @property
+    def header(self) -> tuple[Segment, ...]:
+        """The segments before the first scan: decoders take colours and profile from no others."""
+        first = next(i for i, segment in enumerate(self.segments) if segment.marker == SOS)
+        return self.segments[:first]
+
+    @property
     def scans(self) -> int:
         """Number of scans."""
         return sum(segment.marker == SOS for segment in self.segments)

@@ -7,12 +7,19 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.decode import decode_to_judge
+from pipeline.jpeg.colours import shared_components
+from pipeline.jpeg.rewrite import read_metadata
 from pipeline.jpeg.segments import SOS, JpegStructure, Segment, parse_jpeg
 from pipeline.jpeg.splice import splice_jpeg
 from pipeline.jpeg.unspliceable import Unspliceable
-from tests.pipeline.jpegs import by_pillow
-from tests.pipeline.pictures import box, segment, textured
-from tests.pipeline.test_splice import KEY, inspect, redacted
+from tests.pipeline.jpegs import VARIANTS, by_pillow, decoded
+from tests.pipeline.pictures import box, segment, srgb_profile, textured
+from tests.pipeline.test_splice import (
+    KEY,
+    assert_only_touched_pixels_differ,
+    inspect,
+    redacted,
+)
 
 SIZE = (203, 171)
 BOXES = [box(50, 40, 120, 110)]
@@ -57,3 +64,71 @@ def test_a_scan_of_other_components_than_the_frame_is_not_followed(
     with pytest.raises(Unspliceable, match="components") as caught:
         splice_jpeg(data, parse_jpeg(data), BOXES, KEY)
     assert caught.value.reason == "scan"
+
+
+def adobe(transform: int) -> bytes:
+    return segment(0xEE, b"Adobe" + bytes([0, 100, 0, 0, 0, 0, transform]))
+
+
+JFIF = segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0")
+
+
+def without_jfif(**options: object) -> bytes:
+    """Three components that are YCbCr because nothing says otherwise."""
+    data = by_pillow(quality=90, **options)(textured(*SIZE))
+    return data[:2] + data[4 + int.from_bytes(data[4:6], "big") :]
+
+
+def between_scans(inserted: bytes) -> bytes:
+    data = without_jfif(progressive=True)
+    second = [one for one in parse_jpeg(data).segments if one.marker == SOS][1]
+    return data[: second.start - 4] + inserted + data[second.start - 4 :]
+
+
+def in_front(*inserted: bytes) -> bytes:
+    data = without_jfif()
+    return data[:2] + b"".join(inserted) + data[2:]
+
+
+COLOURS = {
+    "adobe 1, 0": lambda: in_front(adobe(1), adobe(0)),
+    "adobe 0, 1": lambda: in_front(adobe(0), adobe(1)),
+    "adobe 0 between scans": lambda: between_scans(adobe(0)),
+    "adobe 0, JFIF between scans": lambda: (data := between_scans(JFIF))[:2] + adobe(0) + data[2:],
+    "adobe 0 and JFIF": lambda: in_front(JFIF, adobe(0)),
+    "profile between scans": lambda: between_scans(
+        segment(0xE2, b"ICC_PROFILE\0\1\1" + srgb_profile())
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_colours_are_read_from_the_segments_that_libjpeg_goes_by(name: str) -> None:
+    data = COLOURS[name]()
+    made = redacted(data, BOXES)
+    assert made.route in ("spliced", "rewritten")
+    assert_only_touched_pixels_differ(data, made.data, BOXES)
+    cleaned = redacted(data, [])
+    assert cleaned.route == "metadata_only"
+    assert (decoded(cleaned.data) == decoded(data)).all()
+
+
+def test_a_profile_behind_the_first_scan_is_none() -> None:
+    """Nobody applies it there; in front of the picture, everybody would."""
+    data = COLOURS["profile between scans"]()
+    assert read_metadata(data, parse_jpeg(data)).icc is None
+
+
+COMPONENTS = {
+    "pillow": (True, False, False),
+    "pillow-rgb": (True, True, True),
+    "pillow-grey": (True,),
+    "pillow-cmyk": (True, True, True, True),
+    "ycck": (True, False, False, True),
+}
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_which_components_carry_brightness(name: str) -> None:
+    data = VARIANTS[name](textured(40, 40))
+    assert shared_components(data, parse_jpeg(data)) == COMPONENTS[name]
