@@ -93,9 +93,11 @@ def _check_same(source: ImageInfo, output: ImageInfo) -> None:
 
 
 def _same_coding(source: bytes, output: bytes, file_format: ImageFormat) -> bool:
-    """Whether both files hold the same coded picture, bit for bit."""
+    """Whether both files hold the same coded picture, bit for bit, of the same colours."""
     if file_format == "jpeg":
         a, b = segments.parse_jpeg(source), segments.parse_jpeg(output)
+        if rewrite.colour_coding(source, a) != rewrite.colour_coding(output, b):
+            return False
         return rewrite.coded_picture(source, a) == rewrite.coded_picture(output, b)
     if file_format == "png":
         kinds = (b"IHDR", b"PLTE", b"IDAT")

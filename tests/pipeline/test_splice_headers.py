@@ -7,15 +7,18 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.decode import decode_to_judge
+from pipeline.errors import OutputRejected
 from pipeline.jpeg.colours import shared_components
 from pipeline.jpeg.rewrite import read_metadata
 from pipeline.jpeg.segments import SOS, JpegStructure, Segment, parse_jpeg
 from pipeline.jpeg.splice import splice_jpeg
 from pipeline.jpeg.unspliceable import Unspliceable
+from pipeline.output_check import check_output
 from tests.pipeline.jpegs import VARIANTS, by_pillow, decoded
 from tests.pipeline.pictures import box, segment, srgb_profile, textured
 from tests.pipeline.test_splice import (
     KEY,
+    POLICY,
     assert_only_touched_pixels_differ,
     inspect,
     redacted,
@@ -79,10 +82,10 @@ def without_jfif(**options: object) -> bytes:
     return data[:2] + data[4 + int.from_bytes(data[4:6], "big") :]
 
 
-def between_scans(inserted: bytes) -> bytes:
+def between_scans(inserted: bytes, first: bytes = b"") -> bytes:
     data = without_jfif(progressive=True)
-    second = [one for one in parse_jpeg(data).segments if one.marker == SOS][1]
-    return data[: second.start - 4] + inserted + data[second.start - 4 :]
+    second = [one for one in parse_jpeg(data).segments if one.marker == SOS][1].start - 4
+    return data[:2] + first + data[2:second] + inserted + data[second:]
 
 
 def in_front(*inserted: bytes) -> bytes:
@@ -132,3 +135,36 @@ COMPONENTS = {
 def test_which_components_carry_brightness(name: str) -> None:
     data = VARIANTS[name](textured(40, 40))
     assert shared_components(data, parse_jpeg(data)) == COMPONENTS[name]
+
+
+def another_transform(data: bytes) -> bytes:
+    return data[:2] + adobe(2) + no_adobe(data)[2:]
+
+
+def no_adobe(data: bytes) -> bytes:
+    at = data.find(b"\xff\xee")
+    return data if at < 0 else data[:at] + data[at + 16 :]
+
+
+def with_jfif(data: bytes) -> bytes:
+    return data[:2] + JFIF + data[2:]
+
+
+@pytest.mark.parametrize("forge", [another_transform, no_adobe, with_jfif])
+@pytest.mark.parametrize("make", [lambda: in_front(adobe(0)), lambda: between_scans(b"", adobe(0))])
+def test_an_output_of_other_colours_is_not_published(
+    make: Callable[[], bytes], forge: Callable[[bytes], bytes]
+) -> None:
+    data = make()
+    made = redacted(data, BOXES)
+    with pytest.raises(OutputRejected) as caught:
+        check_output(
+            data,
+            inspect(data),
+            forge(made.data),
+            BOXES,
+            POLICY,
+            spliced=made.spliced,
+            whole=False,
+        )
+    assert caught.value.reason == "changed_outside"
