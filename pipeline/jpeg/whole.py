@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.jpeg import entropy, progressive
 from pipeline.jpeg.entropy import Longs, Shorts
 from pipeline.jpeg.frame import Frame, ScanHeader
-from pipeline.jpeg.huffman import HuffmanTable, fitted_table
+from pipeline.jpeg.huffman import MAX_DC_BITS, HuffmanTable, fitted_table
 from pipeline.jpeg.segments import DHT, SOS, JpegStructure
 from pipeline.jpeg.stretches import RST0, segment_bounds, segment_words
 from pipeline.jpeg.unspliceable import Unspliceable
@@ -168,6 +168,9 @@ class WholePicture:
             mcus: numbers of MCUs, sorted.
             coefficients: theirs, as :meth:`read` gives them.
             changed: [n, blocks of an MCU]: which of them are to be written.
+
+        Raises:
+            Unspliceable: ``codes``, a DC difference has no code in any table.
         """
         blocks = self.coefficients.copy()
         blocks[self._numbers(mcus)[changed]] = coefficients[changed]
@@ -194,6 +197,8 @@ class WholePicture:
                 row, order.blocks, order.pattern, band, self._structure.progressive, blocks, counts,
                 unused, np.zeros(0, np.uint32),
             )  # fmt: skip
+        if counts[::2, MAX_DC_BITS + 1 :].any():
+            raise Unspliceable("codes", "a DC difference has more bits than any table may code")
         tables, payload = _fitted(scan, counts)
         if payload:
             yield b"\xff" + bytes([DHT]) + (len(payload) + 2).to_bytes(2, "big") + payload
