@@ -206,28 +206,49 @@ def _with_frame(
 def quantisation_tables(data: bytes, structure: JpegStructure) -> tuple[tuple[int, ...], ...]:
     """Each component's quantisation table, 64 numbers in zigzag order.
 
+    It is the one in force where the component's first scan begins (libjpeg, jdinput.c).
+
     Raises:
         ImageRefused: ``corrupt``, a table is missing or cut short.
     """
     tables: dict[int, tuple[int, ...]] = {}
+    latched: dict[int, tuple[int, ...]] = {}
     for segment in structure.segments:
-        if segment.marker != DQT:
-            continue
         content = segment.payload(data)
-        at = 0
-        while at < len(content):
-            size = 2 if content[at] >> 4 else 1
-            raw = content[at + 1 : at + 1 + 64 * size]
-            if len(raw) != 64 * size:
-                raise ImageRefused("corrupt", "the JPEG has a quantisation table cut short")
-            tables[content[at] & 15] = tuple(
-                int.from_bytes(raw[i : i + size], "big") for i in range(0, len(raw), size)
-            )
-            at += 1 + 64 * size
+        if segment.marker == DQT:
+            tables.update(_defined_tables(content))
+        elif segment.marker == SOS and content:
+            named = content[1 : 1 + 2 * content[0] : 2]
+            for component in structure.components:
+                if component.identifier in named and component.table in tables:
+                    latched.setdefault(component.identifier, tables[component.table])
     try:
-        return tuple(tables[component.table] for component in structure.components)
+        return tuple(
+            latched.get(component.identifier) or tables[component.table]
+            for component in structure.components
+        )
     except KeyError as error:
         raise ImageRefused("corrupt", "the JPEG lacks a quantisation table") from error
+
+
+def _defined_tables(content: bytes) -> dict[int, tuple[int, ...]]:
+    """By number, the tables of a DQT segment, 64 numbers each in zigzag order.
+
+    Raises:
+        ImageRefused: ``corrupt``, a table is cut short.
+    """
+    tables: dict[int, tuple[int, ...]] = {}
+    at = 0
+    while at < len(content):
+        size = 2 if content[at] >> 4 else 1
+        raw = content[at + 1 : at + 1 + 64 * size]
+        if len(raw) != 64 * size:
+            raise ImageRefused("corrupt", "the JPEG has a quantisation table cut short")
+        tables[content[at] & 15] = tuple(
+            int.from_bytes(raw[i : i + size], "big") for i in range(0, len(raw), size)
+        )
+        at += 1 + 64 * size
+    return tables
 
 
 def quantisation_tables_change(structure: JpegStructure) -> bool:

@@ -41,7 +41,14 @@ from tests.evaluation.embedded_parts import (
     zipped,
 )
 from tests.pipeline.pictures import segment, thumbnail
-from tests.pipeline.test_replaced import in_single_scans, planes, table_sized, with_tables
+from tests.pipeline.test_replaced import (
+    first_table,
+    in_single_scans,
+    planes,
+    table_sized,
+    with_late_tables,
+    with_tables,
+)
 
 
 def _xmp_case(name: str, laden: str, clean: str, declared: str = "") -> Case:
@@ -201,6 +208,16 @@ JPEG_CASES: dict[str, Case] = {
     "replaced-tables": Case(
         lambda: with_tables(table_sized(thumbnail())),
         lambda: with_tables([b"\7" * 64] * 100),
+        "unused table",
+    ),
+    "late-tables": Case(
+        lambda: with_late_tables(table_sized(thumbnail())),
+        lambda: with_late_tables([first_table()] * 9),
+        "unused table",
+    ),
+    "late-table": Case(
+        lambda: with_late_tables([bytes(range(1, 65))]),
+        lambda: with_late_tables([first_table()]),
         "unused table",
     ),
     "scan-that-another-replaces": Case(
