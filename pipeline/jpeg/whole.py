@@ -17,7 +17,7 @@ from pipeline.jpeg.entropy import Longs, Shorts
 from pipeline.jpeg.frame import Frame, ScanHeader
 from pipeline.jpeg.huffman import MAX_DC_BITS, HuffmanTable, fitted_table
 from pipeline.jpeg.segments import DHT, SOS, JpegStructure
-from pipeline.jpeg.stretches import RST0, segment_bounds, segment_words
+from pipeline.jpeg.stretches import RST0, segment_bounds, segment_words, without_fill
 from pipeline.jpeg.unspliceable import Unspliceable
 
 
@@ -119,7 +119,7 @@ class WholePicture:
 
     def _read(self, scan: ScanHeader) -> None:
         order = self._order(scan)
-        raw = self._data[scan.segment.stop : scan.segment.scan_stop]
+        raw = without_fill(self._data[scan.segment.stop : scan.segment.scan_stop])
         bounds = segment_bounds(raw, order.interval, order.mcus)
         numbers = np.arange(len(bounds))
         words, segments = segment_words(raw, bounds, numbers, order.interval, order.mcus)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ from pipeline.jpeg.colours import shared_components
 from pipeline.jpeg.rewrite import read_metadata
 from pipeline.jpeg.segments import SOS, JpegStructure, Segment, parse_jpeg
 from pipeline.jpeg.splice import splice_jpeg
+from pipeline.jpeg.stretches import without_fill
 from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.output_check import check_output
 from tests.pipeline.jpegs import VARIANTS, by_pillow, decoded
@@ -168,3 +170,52 @@ def test_an_output_of_other_colours_is_not_published(
             whole=False,
         )
     assert caught.value.reason == "changed_outside"
+
+
+def with_fill_before_the_end(data: bytes) -> bytes:
+    return data[:-2] + b"\xff\xff" + data[-2:]
+
+
+def with_fill_before_restarts(data: bytes) -> bytes:
+    return data.replace(b"\xff\xd1", b"\xff\xff\xff\xd1").replace(b"\xff\xd0", b"\xff\xff\xd0")
+
+
+def with_a_restart_at_the_end(data: bytes) -> bytes:
+    count = sum(data.count(bytes([0xFF, 0xD0 + i])) for i in range(8))
+    return data[:-2] + bytes([0xFF, 0xD0 + count % 8]) + data[-2:]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("simplejpeg-420", with_fill_before_the_end),
+        ("simplejpeg-420", with_a_restart_at_the_end),
+        ("opencv-restart", with_fill_before_the_end),
+        ("opencv-restart", with_fill_before_restarts),
+        ("opencv-restart", with_a_restart_at_the_end),
+        ("opencv-restart-progressive", with_fill_before_restarts),
+        ("opencv-restart-progressive", with_fill_before_the_end),
+        ("opencv-progressive", with_a_restart_at_the_end),
+    ],
+)
+def test_fill_bytes_and_needless_restart_markers_do_not_stop_splicing(
+    name: str, change: Callable[[bytes], bytes]
+) -> None:
+    """Both are legal (T.81, B.1.1.2), or nothing that a decoder minds."""
+    plain = VARIANTS[name](textured(*SIZE))
+    data = change(plain)
+    assert data != plain
+    decode_to_judge(data, inspect(data))
+    made = redacted(data, BOXES)
+    assert made.route == redacted(plain, BOXES).route
+    assert made.data == redacted(plain, BOXES).data
+    assert_only_touched_pixels_differ(data, made.data, BOXES)
+
+
+def test_long_runs_of_fill_bytes_take_no_time() -> None:
+    raw = b"\xff" * 3_000_000
+    begin = time.process_time()
+    assert without_fill(raw + b"\0") == raw + b"\0"
+    assert without_fill(raw + b"\xd0\1") == b"\xff\xd0\1"
+    assert without_fill(b"\1" + raw + b"\xff\xd1" * 1_000_000) == b"\1"
+    assert time.process_time() - begin < 2
