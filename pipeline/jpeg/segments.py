@@ -16,6 +16,9 @@ APP0, APP1, APP2, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
 _PROGRESSIVE = {0xC2, 0xCA}
 _ARITHMETIC = {0xC9, 0xCA}
 _FRAMES = {0xC0, 0xC1, 0xC2} | _ARITHMETIC
+# Horizontal and vertical, of the first component beside others of 1 x 1: 4:4:4, 4:2:2, 4:4:0,
+# 4:2:0, 4:1:1 and 4:4:1.
+_USUAL_SAMPLINGS = {(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (1, 4)}
 _UNSUPPORTED_FRAMES = {
     0xC3: "lossless",
     0xC5: "hierarchical",
@@ -255,3 +258,12 @@ def quantisation_tables_change(structure: JpegStructure) -> bool:
     """Whether a quantisation table stands behind the first scan, where it may replace another."""
     markers = [segment.marker for segment in structure.segments]
     return DQT in markers[markers.index(SOS) :]
+
+
+def unusual_sampling(structure: JpegStructure) -> bool:
+    """Whether the sampling factors are possible ones (1 to 4), but not those of 4:4:4 to 4:4:1."""
+    factors = [(one.horizontal, one.vertical) for one in structure.components]
+    if any(not 1 <= factor <= 4 for pair in factors for factor in pair):
+        return False
+    # black has as many samples as brightness
+    return factors[0] not in _USUAL_SAMPLINGS or any(one != (1, 1) for one in factors[1:3])

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.decode import decode_to_judge
-from pipeline.errors import OutputRejected
+from pipeline.errors import ImageRefused, OutputRejected
 from pipeline.jpeg.colours import shared_components
 from pipeline.jpeg.rewrite import read_metadata
 from pipeline.jpeg.segments import SOS, JpegStructure, Segment, parse_jpeg
@@ -16,7 +16,7 @@ from pipeline.jpeg.splice import splice_jpeg
 from pipeline.jpeg.stretches import without_fill
 from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.output_check import check_output
-from tests.pipeline.jpegs import VARIANTS, by_pillow, decoded
+from tests.pipeline.jpegs import VARIANTS, Factors, by_libjpeg, by_pillow, decoded
 from tests.pipeline.pictures import box, segment, srgb_profile, textured
 from tests.pipeline.test_splice import (
     KEY,
@@ -219,3 +219,40 @@ def test_long_runs_of_fill_bytes_take_no_time() -> None:
     assert without_fill(raw + b"\xd0\1") == b"\xff\xd0\1"
     assert without_fill(b"\1" + raw + b"\xff\xd1" * 1_000_000) == b"\1"
     assert time.process_time() - begin < 2
+
+
+UNUSUAL: dict[str, Factors] = {
+    "4:1:0": ((2, 4), (1, 1), (1, 1)),
+    "three pixels a sample": ((1, 3), (1, 1), (1, 1)),
+    "colours apart": ((2, 2), (1, 2), (1, 1)),
+    "colours finer": ((1, 1), (2, 2), (2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_unusual_sampling_is_refused_by_its_name(name: str) -> None:
+    """Other viewers show these files, so they are not corrupt."""
+    data = by_libjpeg("turbo210", 85, (), UNUSUAL[name])(textured(*SIZE))
+    with pytest.raises(ImageRefused, match="4:2:0") as caught:
+        decode_to_judge(data, inspect(data))
+    assert caught.value.reason == "unsupported_jpeg_sampling"
+
+
+EVEN: dict[str, Factors] = {
+    "all 1 x 2": ((1, 2), (1, 2), (1, 2)),
+    "4:2:2 of more blocks": ((2, 2), (2, 1), (2, 1)),
+}
+
+
+@pytest.mark.parametrize("name", EVEN)
+def test_usual_sampling_in_unusual_factors_is_spliced(name: str) -> None:
+    data = by_libjpeg("turbo210", 85, (), EVEN[name])(textured(*SIZE))
+    decode_to_judge(data, inspect(data))
+    assert redacted(data, BOXES).route == "spliced"
+
+
+def test_what_a_decoder_cannot_read_for_another_reason_is_corrupt() -> None:
+    data = scan_in_another_order()
+    with pytest.raises(ImageRefused) as caught:
+        decode_to_judge(data, inspect(data))
+    assert caught.value.reason == "corrupt"
