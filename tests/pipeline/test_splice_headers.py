@@ -16,7 +16,7 @@ from pipeline.jpeg.splice import splice_jpeg
 from pipeline.jpeg.stretches import without_fill
 from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.output_check import check_output
-from tests.pipeline.jpegs import VARIANTS, Factors, by_libjpeg, by_pillow, decoded
+from tests.pipeline.jpegs import ARITHMETIC, VARIANTS, Factors, by_libjpeg, by_pillow, decoded
 from tests.pipeline.pictures import box, segment, srgb_profile, textured
 from tests.pipeline.test_splice import (
     KEY,
@@ -256,3 +256,13 @@ def test_what_a_decoder_cannot_read_for_another_reason_is_corrupt() -> None:
     with pytest.raises(ImageRefused) as caught:
         decode_to_judge(data, inspect(data))
     assert caught.value.reason == "corrupt"
+
+
+def test_rgb_with_fewer_samples_of_some_colours_is_coded_again() -> None:
+    """The encoder writes RGB with as many samples of each only."""
+    data = ARITHMETIC["sequential"](textured(*SIZE))
+    data = data[:2] + adobe(0) + data[4 + int.from_bytes(data[4:6], "big") :]
+    decode_to_judge(data, inspect(data))
+    made = redacted(data, BOXES)
+    assert made.route == "reencoded"
+    assert "jpeg_subsampling_444" in made.notes
