@@ -20,6 +20,10 @@ from pipeline.jpeg.segments import DHT, SOS, JpegStructure
 from pipeline.jpeg.stretches import RST0, segment_bounds, segment_words, without_fill
 from pipeline.jpeg.unspliceable import Unspliceable
 
+# Where fewer bits of these coefficients are coded, a decoder smooths blocks by those around them: a
+# change in one would show in others (libjpeg-turbo, jdcoefct.c).
+GUESSED = 10
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Order:
@@ -88,6 +92,8 @@ class WholePicture:
             known[list(scan.components), scan.first : scan.last + 1] = scan.low
         if (known[:, 0] < 0).any():
             raise Unspliceable("scan", "a component is not coded")
+        if progressive_file and known[:, 1:GUESSED].any():
+            raise Unspliceable("scan", "decoders guess what the scans leave out")
 
     def _order(self, scan: ScanHeader) -> _Order:
         frame = self.frame

@@ -266,3 +266,14 @@ def test_rgb_with_fewer_samples_of_some_colours_is_coded_again() -> None:
     made = redacted(data, BOXES)
     assert made.route == "reencoded"
     assert "jpeg_subsampling_444" in made.notes
+
+
+@pytest.mark.parametrize("name", ["opencv-progressive", "pillow-grey-progressive"])
+def test_unfinished_progressive_files_are_coded_again(name: str) -> None:
+    """Where fine coefficients are missing, decoders guess them from the blocks around."""
+    data = VARIANTS[name](textured(*SIZE))
+    scans = [one for one in parse_jpeg(data).segments if one.marker == SOS]
+    data = data[: scans[-3].start - 4] + b"\xff\xd9"
+    decode_to_judge(data, inspect(data))
+    made = redacted(data, BOXES)
+    assert (made.route, made.notes[0]) == ("reencoded", "not_spliced_scan")
