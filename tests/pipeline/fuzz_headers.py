@@ -12,6 +12,7 @@ from tests.pipeline.pictures import segment
 # A marker, its payload, and for scans the coded data.
 Part = tuple[int, bytes, bytes]
 _FRAMES = (0xC0, 0xC1, 0xC2)
+_APP0, _APP14 = 0xE0, 0xEE
 _SAMPLINGS = [0x11, 0x12, 0x21, 0x22, 0x14, 0x41, 0x24, 0x42, 0x13, 0x44, 0x00]
 _SIDES = [1, 8, 17, 56, 60, 72, 100, 300]
 _EXTRA = b"\2\x11\0\3\x11\0\4\x11\0"
@@ -140,10 +141,12 @@ def _other_tables(parts: list[Part], chance: random.Random) -> None:
 
 def _colours(parts: list[Part], chance: random.Random) -> None:
     """What colours mean, said anywhere and more than once."""
-    adobe = b"Adobe" + bytes([0, 100, 0, 0, 0, 0, chance.choice([0, 1, 2])])
-    jfif = b"JFIF\0\1\1\0\0\1\0\1\0\0"
-    part = chance.choice([(0xEE, adobe, b""), (0xE0, jfif, b"")])
-    parts.insert(chance.randrange(len(parts) + 1), part)
+    if chance.random() < 0.5:
+        parts[:] = [part for part in parts if part[0] != _APP0]
+    jfif = (_APP0, b"JFIF\0\1\1\0\0\1\0\1\0\0", b"")
+    adobe = [(_APP14, b"Adobe" + bytes([0, 100, 0, 0, 0, 0, i]), b"") for i in (0, 1, 2)]
+    for _ in range(chance.randrange(1, 4)):
+        parts.insert(chance.randrange(len(parts) + 1), chance.choice([jfif, *adobe[:2], *adobe]))
 
 
 _CHANGES = (
