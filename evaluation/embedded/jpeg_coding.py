@@ -15,7 +15,8 @@ from evaluation.embedded.search import Search
 # Decoding is what takes time and memory.
 _MAX_PIXELS = 120_000_000
 _MAX_SCANNED_PIXELS = 3_000_000_000
-_PROGRESSIVE = 0xC2
+# Huffman's coding and arithmetic; hierarchical frames (table B.1) among them.
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _LAST_COEFFICIENT = 63
 
 
@@ -88,7 +89,7 @@ def _search_scans(search: Search, segments: list[Segment], frame: Segment) -> No
     coded: set[tuple[int, int]] = set()
     for scan in (s for s in segments if s.marker == SOS):
         first, last = 0, _LAST_COEFFICIENT
-        if frame.marker == _PROGRESSIVE:
+        if frame.marker in _PROGRESSIVE:
             first, last, approximation = scan.payload.ljust(3, b"\0")[-3:]
             if approximation >> 4:
                 continue  # refines what is there
