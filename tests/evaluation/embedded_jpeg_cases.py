@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import quopri
 import zlib
 
 from tests.evaluation.embedded_jpeg import (
@@ -21,6 +22,7 @@ from tests.evaluation.embedded_jpeg import (
     plain_jpeg,
     quoted_lines,
     split_resources,
+    uuencoded,
     with_second_picture,
     xmp_jpeg,
 )
@@ -156,6 +158,10 @@ JPEG_CASES: dict[str, Case] = {
     ),
     "comment-quoted-lines": carried(lambda h: comment(quoted_lines(base64.b64encode(h)))),
     "comment-hexadecimal": carried(lambda h: comment(h.hex(" ").encode())),
+    "comment-uuencode": carried(lambda h: comment(uuencoded(h))),
+    "comment-quoted-printable": carried(lambda h: comment(quopri.encodestring(h))),
+    "comment-base85": carried(lambda h: comment(b"see: " + base64.b85encode(h))),
+    "comment-base85-of-adobe": carried(lambda h: comment(base64.a85encode(h, wrapcol=70))),
     "comment-c-array": carried(lambda h: comment(", ".join(f"0x{b:02X}" for b in h).encode())),
     "comment-zlib-in-hexadecimal": carried(lambda h: comment(zlib.compress(h).hex().encode())),
     "segment-zlib": carried(lambda h: jpeg(segment(0xE7, b"ABC\0" + zlib.compress(h)))),
