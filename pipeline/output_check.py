@@ -100,12 +100,18 @@ def _check_same(source: ImageInfo, output: ImageInfo) -> None:
 
 
 def _same_coding(source: bytes, output: bytes, file_format: ImageFormat) -> bool:
-    """Whether both files hold the same coded picture, bit for bit, of the same colours."""
+    """Whether both files hold the same coded picture, bit for bit.
+
+    Raises:
+        OutputRejected: ``changed_outside``, they do, and show it in other colours.
+    """
     if file_format == "jpeg":
         a, b = segments.parse_jpeg(source), segments.parse_jpeg(output)
-        if rewrite.colour_coding(source, a) != rewrite.colour_coding(output, b):
+        if rewrite.coded_picture(source, a) != rewrite.coded_picture(output, b):
             return False
-        return rewrite.coded_picture(source, a) == rewrite.coded_picture(output, b)
+        if rewrite.colour_coding(source, a) != rewrite.colour_coding(output, b):
+            raise OutputRejected("changed_outside", "the output's colours are coded in another way")
+        return True
     if file_format == "png":
         kinds = (b"IHDR", b"PLTE", b"IDAT")
         left, right = png.parse_png(source).chunks, png.parse_png(output).chunks

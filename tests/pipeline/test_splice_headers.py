@@ -172,6 +172,15 @@ def test_an_output_of_other_colours_is_not_published(
     assert caught.value.reason == "changed_outside"
 
 
+@pytest.mark.parametrize("forge", [another_transform, no_adobe, with_jfif])
+def test_a_cleaned_file_of_other_colours_is_not_published(forge: Callable[[bytes], bytes]) -> None:
+    data = in_front(adobe(0))
+    cleaned = redacted(data, []).data
+    with pytest.raises(OutputRejected) as caught:
+        check_output(data, inspect(data), forge(cleaned), [], POLICY)
+    assert caught.value.reason == "changed_outside"
+
+
 def with_fill_before_the_end(data: bytes) -> bytes:
     return data[:-2] + b"\xff\xff" + data[-2:]
 
