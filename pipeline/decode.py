@@ -16,6 +16,7 @@ from PIL import Image
 from pipeline.containers import png
 from pipeline.errors import ImageRefused
 from pipeline.images import ImageInfo
+from pipeline.jpeg.segments import parse_jpeg, unusual_sampling
 from pipeline.orientation import to_stored, to_upright
 from pipeline.tone import refuse_steep_tones
 
@@ -60,7 +61,7 @@ def decode_stored(data: bytes, info: ImageInfo) -> Pixels:
     ink. Alpha is not multiplied in. The result may be read-only.
 
     Raises:
-        ImageRefused: ``truncated`` or ``corrupt``.
+        ImageRefused: ``truncated``, ``corrupt`` or ``unsupported_jpeg_sampling``.
     """
     try:
         pixels = _DECODERS[info.format](data, info)
@@ -79,7 +80,7 @@ def decode_upright(data: bytes, info: ImageInfo) -> Upright:
     Alpha is ignored: a face under transparent pixels is still in the file.
 
     Raises:
-        ImageRefused: ``truncated`` or ``corrupt``.
+        ImageRefused: ``truncated``, ``corrupt`` or ``unsupported_jpeg_sampling``.
     """
     return upright_rgb(decode_stored(data, info), info)
 
@@ -88,8 +89,8 @@ def decode_to_judge(data: bytes, info: ImageInfo) -> Upright:
     """As :func:`decode_upright`, for the detectors: what they would not see is refused.
 
     Raises:
-        ImageRefused: ``truncated``, ``corrupt``, ``tone_curve``, ``alpha_detail``, ``bilevel`` or
-            ``too_dark``.
+        ImageRefused: ``truncated``, ``corrupt``, ``unsupported_jpeg_sampling``, ``tone_curve``,
+            ``alpha_detail``, ``bilevel`` or ``too_dark``.
     """
     refuse_steep_tones(data, info)
     stored = decode_stored(data, info)
@@ -202,7 +203,16 @@ def _finest(mask: Pixels) -> float:
 
 def _decode_jpeg(data: bytes, info: ImageInfo) -> Pixels:
     space = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}[info.mode]
-    pixels: Pixels = simplejpeg.decode_jpeg(data, space, fastdct=False, strict=True)
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(data, space, fastdct=False, strict=True)
+    except ValueError as error:
+        if "subsampling" in str(error) and unusual_sampling(parse_jpeg(data)):
+            raise ImageRefused(
+                "unsupported_jpeg_sampling",
+                "the JPEG's colours are sampled in a way that its decoder does not know",
+                fix="Save it anew with 4:2:0, 4:2:2 or 4:4:4 sampling",
+            ) from error
+        raise
     return pixels[:, :, 0] if info.mode == "L" else pixels
 
 

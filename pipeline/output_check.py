@@ -19,6 +19,7 @@ from pipeline.jpeg.splice import Spliced
 from pipeline.orientation import to_upright
 from pipeline.policy import PrivacyPolicy
 from pipeline.redaction import RedactionBox
+from pipeline.reencoded_check import check_alike, check_exact
 from pipeline.remaining import remaining_pictures
 from pipeline.residual import keeps_detail
 from pipeline.splice_check import check_outside, check_spliced
@@ -70,15 +71,21 @@ def check_output(
         stored = decode_stored(output, info)
     except ImageRefused as error:
         raise OutputRejected("undecodable", f"the output cannot be read: {error}") from error
-    if not boxes:
-        return
     original = decode_stored(source, source_info) if pixels is None else pixels
     if spliced is not None:
         check_outside(spliced.source.frame, stored_boxes, original, stored)
     # both on the scale of the source: noise may reach above it
     full = full_level(original, source_info)
-    before = upright_rgb(original, source_info, full)
-    _check_obscured(before, upright_rgb(stored, info, full), boxes, policy.check.max_detail_gain)
+    before, after = upright_rgb(original, source_info, full), upright_rgb(stored, info, full)
+    if spliced is None:
+        was, now = (to_upright(one, info.orientation) for one in (original, stored))
+        if source_info.lossless or source_info.mode != info.mode:
+            check_exact(was, now, boxes)
+        else:
+            check_alike(before, after, boxes)
+            if info.alpha:
+                check_exact(was[..., -1], now[..., -1], boxes)
+    _check_obscured(before, after, boxes, policy.check.max_detail_gain)
     if info.alpha:
         _check_alpha(to_upright(stored[..., -1], info.orientation), boxes)
 
@@ -93,10 +100,18 @@ def _check_same(source: ImageInfo, output: ImageInfo) -> None:
 
 
 def _same_coding(source: bytes, output: bytes, file_format: ImageFormat) -> bool:
-    """Whether both files hold the same coded picture, bit for bit."""
+    """Whether both files hold the same coded picture, bit for bit.
+
+    Raises:
+        OutputRejected: ``changed_outside``, they do, and show it in other colours.
+    """
     if file_format == "jpeg":
         a, b = segments.parse_jpeg(source), segments.parse_jpeg(output)
-        return rewrite.coded_picture(source, a) == rewrite.coded_picture(output, b)
+        if rewrite.coded_picture(source, a) != rewrite.coded_picture(output, b):
+            return False
+        if rewrite.colour_coding(source, a) != rewrite.colour_coding(output, b):
+            raise OutputRejected("changed_outside", "the output's colours are coded in another way")
+        return True
     if file_format == "png":
         kinds = (b"IHDR", b"PLTE", b"IDAT")
         left, right = png.parse_png(source).chunks, png.parse_png(output).chunks

@@ -24,6 +24,7 @@ from pipeline.jpeg.areas import (
 )
 from pipeline.jpeg.entropy import Longs
 from pipeline.jpeg.frame import ComponentGrid, Frame, scans_of
+from pipeline.jpeg.rewrite import colour_coding
 from pipeline.jpeg.segments import DHT, SOS, JpegStructure, parse_jpeg
 from pipeline.jpeg.sequential import Rewritten, SequentialScan, rewritten_units
 from pipeline.jpeg.splice import Spliced
@@ -59,6 +60,8 @@ def check_spliced(
     rewritten = spliced.spans is None
     if _headers(source, before, rewritten) != _headers(output, after, rewritten):
         raise OutputRejected("changed_outside", "the output's headers are not the source's")
+    if colour_coding(source, before) != colour_coding(output, after):
+        raise OutputRejected("changed_outside", "the output's colours are coded in another way")
     units = _units(output, after, spliced)
     differ = (units.before != units.after).any(axis=2)
     if (differ & ~_of_units(frame, units.mcus, allowed_blocks(frame, boxes))).any():
@@ -67,7 +70,10 @@ def check_spliced(
 
 
 def _headers(data: bytes, structure: JpegStructure, rewritten: bool) -> list[bytes]:
-    """All that decides what coefficients mean: segments but metadata, without coded data."""
+    """All but metadata and coded data (and tables that were made anew): what coefficients mean.
+
+    Which colours they show is in metadata, see :func:`pipeline.jpeg.rewrite.colour_coding`.
+    """
     return [
         data[segment.start - 4 : segment.stop]
         for segment in structure.segments

@@ -5,7 +5,7 @@ Source: ITU-T T.81, annexes B and G.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 import simplejpeg
 
@@ -15,7 +15,8 @@ from evaluation.embedded.search import Search
 # Decoding is what takes time and memory.
 _MAX_PIXELS = 120_000_000
 _MAX_SCANNED_PIXELS = 3_000_000_000
-_PROGRESSIVE = 0xC2
+# Huffman's coding and arithmetic; hierarchical frames (table B.1) among them.
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _LAST_COEFFICIENT = 63
 
 
@@ -30,17 +31,27 @@ def search_coding(search: Search, found: Walk) -> None:
 
 
 def _search_tables(search: Search, segments: list[Segment], frame: Segment) -> None:
-    """Tables that others replace before a scan has used them."""
+    """Tables that others replace before a scan has used them, or that come too late for that.
+
+    Decoders take a component's quantisation table where its first scan begins.
+    """
     waiting: dict[tuple[int, int], bytes] = {}
+    taken: dict[tuple[int, int], bytes] = {}
+    begun: set[int] = set()
     for segment in segments:
         if segment.marker == SOS:
-            for table in _used(segment.payload, frame.payload):
-                waiting.pop(table, None)
+            for table in _used(segment.payload, frame.payload, begun):
+                if table in waiting:
+                    taken[table] = waiting.pop(table)
+            begun |= {component for component, _ in _components(segment.payload)}
         for table, content in _tables(segment):
             # some encoders say the same twice
             if waiting.get(table, content) != content:
                 search.report("unused table", f"{segment.place}, byte {segment.start}")
             waiting[table] = content
+    for table, content in waiting.items():
+        if table[0] == DQT and taken.get(table, content) != content:
+            search.report("unused table", f"quantisation table {table[1]}, behind its scans")
 
 
 def _tables(segment: Segment) -> Iterator[tuple[tuple[int, int], bytes]]:
@@ -63,11 +74,12 @@ def _components(scan: bytes) -> list[tuple[int, int]]:
     return list(zip(scan[1 : 1 + 2 * count : 2], scan[2 : 2 + 2 * count : 2], strict=False))
 
 
-def _used(scan: bytes, frame: bytes) -> Iterator[tuple[int, int]]:
-    """The tables that a scan may use (B.2.2 and B.2.3)."""
+def _used(scan: bytes, frame: bytes, begun: Set[int]) -> Iterator[tuple[int, int]]:
+    """The tables that a scan may use behind those of components ``begun`` (B.2.2 and B.2.3)."""
     quantisation = dict(zip(frame[6::3], frame[8::3], strict=False))
     for component, tables in _components(scan):
-        yield DQT, quantisation.get(component, 0)
+        if component not in begun:
+            yield DQT, quantisation.get(component, 0)
         yield DHT, tables >> 4
         yield DHT, 0x10 | tables & 15
 
@@ -77,7 +89,7 @@ def _search_scans(search: Search, segments: list[Segment], frame: Segment) -> No
     coded: set[tuple[int, int]] = set()
     for scan in (s for s in segments if s.marker == SOS):
         first, last = 0, _LAST_COEFFICIENT
-        if frame.marker == _PROGRESSIVE:
+        if frame.marker in _PROGRESSIVE:
             first, last, approximation = scan.payload.ljust(3, b"\0")[-3:]
             if approximation >> 4:
                 continue  # refines what is there

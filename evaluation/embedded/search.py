@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from evaluation.embedded import directories, icc, layers, xmp
+from evaluation.embedded import directories, icc, layers, text_codings, xmp
 from evaluation.embedded.finding import Finding, TooMuch
 from evaluation.embedded.signatures import begins_as_jpeg_xl, pictures_in
 
@@ -106,6 +106,7 @@ class Search:
             return
         for start, text in texts:
             self._unwrap(layers.decoded(text), locate, start, depth)
+            self._unwrap(text_codings.decoded(text), locate, start, depth)
         self._unwrap(layers.inflated(block, self._allowance + 1), locate, 0, depth)
 
     def _count(self, block: bytes) -> None:

@@ -32,11 +32,13 @@ def encode_jpeg(
     notes: tuple[str, ...] = ()
     tables = _natural(quantisation_tables(data, structure))
     if info.mode == "RGB":
+        options["keep_rgb"] = stores_rgb(data, structure)
         subsampling = _subsampling(structure)
+        if options["keep_rgb"] and subsampling != "4:4:4":
+            subsampling = None
         options["subsampling"] = subsampling or "4:4:4"
         if subsampling is None:
             notes = ("jpeg_subsampling_444",)
-        options["keep_rgb"] = stores_rgb(data, structure)
     if info.mode == "CMYK":
         # Pillow codes CMYK with one table: the finest of the source's keeps its quality
         tables = [[min(column) for column in zip(*tables, strict=True)]]

@@ -1,8 +1,9 @@
 """What a JPEG codes and then replaces by something else: no viewer shows it, yet it is there.
 
 The brightness of a whole picture can stand in a scan whose component a later scan codes again, and
-64 bytes of anything in a quantisation table that another takes the place of. Source: ITU-T T.81,
-annexes B and G.
+64 bytes of anything in a quantisation table that another takes the place of or that comes too late:
+decoders keep the one that was in force when a component's first scan began, and whoever defines
+another behind a scan may mean no picture by it. Source: ITU-T T.81, annexes B and G.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ def replaced(data: bytes, structure: JpegStructure) -> list[str]:
     """Names of the parts of ``structure`` that others replace before anything shows them."""
     left: list[str] = []
     unused: dict[tuple[int, int], bytes] = {}
+    known: dict[tuple[int, int], bytes] = {}
     coded: set[tuple[int, int]] = set()
     for segment in structure.segments:
         content = segment.payload(data)
@@ -32,6 +34,9 @@ def replaced(data: bytes, structure: JpegStructure) -> list[str]:
                 # some encoders write the same table twice
                 left += ["replaced table"] if unused.get(table, values) != values else []
                 unused[table] = values
+                late = coded and segment.marker == DQT and known.get(table, values) != values
+                left += ["late table"] if late else []
+                known[table] = values
     return left
 
 

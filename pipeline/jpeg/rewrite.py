@@ -5,7 +5,7 @@ Sources: ITU-T T.871 (JFIF); Adobe TN 5116 (APP14); Exif 2.32, section 4.7; ICC.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.jpeg.metadata import CleanMetadata, RawMetadata
 from pipeline.jpeg.segments import APP0, APP1, APP2, APP14, JpegStructure, Segment
@@ -18,11 +18,11 @@ _JFIF_BYTES, _ADOBE_BYTES = 14, 12
 
 
 def read_metadata(data: bytes, structure: JpegStructure) -> RawMetadata:
-    """The first EXIF block, the first XMP packet and the colour profile (if it is complete)."""
+    """The header's first EXIF block, first XMP packet and colour profile (if it is complete)."""
     exif = xmp = None
     profile: dict[int, bytes] = {}
     parts: set[int] = set()
-    for segment in structure.segments:
+    for segment in structure.header:
         if segment.marker == APP1:
             content = segment.payload(data)
             if content.startswith(_EXIF) and exif is None:
@@ -40,16 +40,22 @@ def read_metadata(data: bytes, structure: JpegStructure) -> RawMetadata:
 
 
 def adobe_transform(data: bytes, structure: JpegStructure) -> int | None:
-    """The colour transform of the Adobe segment (0 none, 1 YCbCr, 2 YCCK); None without one."""
-    for segment in structure.segments:
-        if _is_adobe(data, segment):
-            return segment.payload(data)[11]
-    return None
+    """The colour transform of the Adobe segment (0 none, 1 YCbCr, 2 YCCK); None without one.
+
+    Of several, libjpeg takes the last one before the first scan (jdmarker.c).
+    """
+    adobe = _last(data, structure, _is_adobe)
+    return None if adobe is None else adobe[11]
 
 
 def has_jfif(data: bytes, structure: JpegStructure) -> bool:
     """Whether there is a JFIF segment: then three components are YCbCr."""
-    return any(_is_jfif(data, segment) for segment in structure.segments)
+    return _last(data, structure, _is_jfif) is not None
+
+
+def colour_coding(data: bytes, structure: JpegStructure) -> tuple[bool, int | None]:
+    """What decides which colours the same coefficients show: JFIF or not, Adobe's transform."""
+    return has_jfif(data, structure), adobe_transform(data, structure)
 
 
 def assemble(
@@ -76,24 +82,29 @@ def assemble(
         parts.append(_written(APP1, _XMP + metadata.xmp))
     if metadata.icc is not None:
         parts += _icc_segments(metadata.icc)
-    for segment in structure.segments:
-        if _is_adobe(data, segment):
-            parts.append(_written(APP14, segment.payload(data)[:_ADOBE_BYTES]))
-            break
+    adobe = _last(data, structure, _is_adobe)
+    if adobe is not None:
+        parts.append(_written(APP14, adobe[:_ADOBE_BYTES]))
     return b"".join([*parts, *coded, b"\xff\xd9"])
 
 
 def jfif_without_thumbnail(data: bytes, structure: JpegStructure) -> bytes | None:
     """The JFIF segment's payload with version and density, its thumbnail emptied."""
-    for segment in structure.segments:
-        if _is_jfif(data, segment):
-            return segment.payload(data)[: _JFIF_BYTES - 2] + b"\0\0"
-    return None
+    jfif = _last(data, structure, _is_jfif)
+    return None if jfif is None else jfif[: _JFIF_BYTES - 2] + b"\0\0"
 
 
 def coded_picture(data: bytes, structure: JpegStructure) -> list[bytes]:
     """Everything that is not metadata: equal lists decode to equal coefficients."""
     return [s.whole(data) for s in structure.segments if not s.is_metadata]
+
+
+def _last(
+    data: bytes, structure: JpegStructure, kind: Callable[[bytes, Segment], bool]
+) -> bytes | None:
+    """The payload of the header's last segment of a ``kind``, which is what libjpeg goes by."""
+    found = [segment for segment in structure.header if kind(data, segment)]
+    return found[-1].payload(data) if found else None
 
 
 def _is_jfif(data: bytes, segment: Segment) -> bool:

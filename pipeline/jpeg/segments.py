@@ -16,6 +16,9 @@ APP0, APP1, APP2, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
 _PROGRESSIVE = {0xC2, 0xCA}
 _ARITHMETIC = {0xC9, 0xCA}
 _FRAMES = {0xC0, 0xC1, 0xC2} | _ARITHMETIC
+# Horizontal and vertical, of the first component beside others of 1 x 1: 4:4:4, 4:2:2, 4:4:0,
+# 4:2:0, 4:1:1 and 4:4:1.
+_USUAL_SAMPLINGS = {(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (1, 4)}
 _UNSUPPORTED_FRAMES = {
     0xC3: "lossless",
     0xC5: "hierarchical",
@@ -94,6 +97,12 @@ class JpegStructure:
     arithmetic: bool
     components: tuple[Component, ...]
     end: int
+
+    @property
+    def header(self) -> tuple[Segment, ...]:
+        """The segments before the first scan: decoders take colours and profile from no others."""
+        first = next(i for i, segment in enumerate(self.segments) if segment.marker == SOS)
+        return self.segments[:first]
 
     @property
     def scans(self) -> int:
@@ -200,31 +209,61 @@ def _with_frame(
 def quantisation_tables(data: bytes, structure: JpegStructure) -> tuple[tuple[int, ...], ...]:
     """Each component's quantisation table, 64 numbers in zigzag order.
 
+    It is the one in force where the component's first scan begins (libjpeg, jdinput.c).
+
     Raises:
         ImageRefused: ``corrupt``, a table is missing or cut short.
     """
     tables: dict[int, tuple[int, ...]] = {}
+    latched: dict[int, tuple[int, ...]] = {}
     for segment in structure.segments:
-        if segment.marker != DQT:
-            continue
         content = segment.payload(data)
-        at = 0
-        while at < len(content):
-            size = 2 if content[at] >> 4 else 1
-            raw = content[at + 1 : at + 1 + 64 * size]
-            if len(raw) != 64 * size:
-                raise ImageRefused("corrupt", "the JPEG has a quantisation table cut short")
-            tables[content[at] & 15] = tuple(
-                int.from_bytes(raw[i : i + size], "big") for i in range(0, len(raw), size)
-            )
-            at += 1 + 64 * size
+        if segment.marker == DQT:
+            tables.update(_defined_tables(content))
+        elif segment.marker == SOS and content:
+            named = content[1 : 1 + 2 * content[0] : 2]
+            for component in structure.components:
+                if component.identifier in named and component.table in tables:
+                    latched.setdefault(component.identifier, tables[component.table])
     try:
-        return tuple(tables[component.table] for component in structure.components)
+        return tuple(
+            latched.get(component.identifier) or tables[component.table]
+            for component in structure.components
+        )
     except KeyError as error:
         raise ImageRefused("corrupt", "the JPEG lacks a quantisation table") from error
+
+
+def _defined_tables(content: bytes) -> dict[int, tuple[int, ...]]:
+    """By number, the tables of a DQT segment, 64 numbers each in zigzag order.
+
+    Raises:
+        ImageRefused: ``corrupt``, a table is cut short.
+    """
+    tables: dict[int, tuple[int, ...]] = {}
+    at = 0
+    while at < len(content):
+        size = 2 if content[at] >> 4 else 1
+        raw = content[at + 1 : at + 1 + 64 * size]
+        if len(raw) != 64 * size:
+            raise ImageRefused("corrupt", "the JPEG has a quantisation table cut short")
+        tables[content[at] & 15] = tuple(
+            int.from_bytes(raw[i : i + size], "big") for i in range(0, len(raw), size)
+        )
+        at += 1 + 64 * size
+    return tables
 
 
 def quantisation_tables_change(structure: JpegStructure) -> bool:
     """Whether a quantisation table stands behind the first scan, where it may replace another."""
     markers = [segment.marker for segment in structure.segments]
     return DQT in markers[markers.index(SOS) :]
+
+
+def unusual_sampling(structure: JpegStructure) -> bool:
+    """Whether the sampling factors are possible ones (1 to 4), but not those of 4:4:4 to 4:4:1."""
+    factors = [(one.horizontal, one.vertical) for one in structure.components]
+    if any(not 1 <= factor <= 4 for pair in factors for factor in pair):
+        return False
+    # black has as many samples as brightness
+    return factors[0] not in _USUAL_SAMPLINGS or any(one != (1, 1) for one in factors[1:3])

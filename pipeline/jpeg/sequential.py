@@ -17,7 +17,7 @@ from pipeline.jpeg import entropy
 from pipeline.jpeg.entropy import Ints, Longs, Shorts, Words
 from pipeline.jpeg.frame import Frame, ScanHeader
 from pipeline.jpeg.huffman import HuffmanTable
-from pipeline.jpeg.stretches import segment_bounds, segment_words, unstuffed
+from pipeline.jpeg.stretches import segment_bounds, segment_words, unstuffed, without_fill
 from pipeline.jpeg.unspliceable import Unspliceable
 
 Flags = NDArray[np.bool_]
@@ -110,10 +110,13 @@ class SequentialScan:
     ) -> None:
         if (scan.first, scan.last, scan.high, scan.low) != (0, 63, 0, 0):
             raise Unspliceable("scan", "the scan codes a part of the coefficients")
+        # places of blocks are the frame's, and so must be the scan's
+        if scan.components != tuple(range(len(frame.components))):
+            raise Unspliceable("scan", "the scan has other components than the frame")
         self.frame = frame
         self.tables = Tables.of(frame, scan)
         self.interval = scan.restart_interval or frame.mcus
-        self.raw = data[scan.segment.stop : scan.segment.scan_stop]
+        self.raw = without_fill(data[scan.segment.stop : scan.segment.scan_stop])
         self.bounds = segment_bounds(self.raw, self.interval, frame.mcus)
         every = np.arange(len(self.bounds))
         self.numbers = every if needed is None else np.unique(needed // self.interval)

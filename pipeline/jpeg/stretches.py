@@ -5,6 +5,7 @@ Source: ITU-T T.81, annexes B.1.1.5 and B.2.1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,24 @@ from pipeline.jpeg.entropy import Longs, Words
 from pipeline.jpeg.unspliceable import Unspliceable
 
 RST0 = 0xD0
+# a run of bytes of ones is looked at once: it may be as long as the file
+_FILLED_RESTART = re.compile(rb"(?<!\xff)\xff\xff++(?=[\xd0-\xd7])")
+
+
+def without_fill(raw: bytes) -> bytes:
+    """The coded data ``raw`` of a scan without fill bytes (T.81, B.1.1.2) and markers at its end.
+
+    Within coded data a byte of ones is followed by a zero, so none of this holds a coefficient.
+    """
+    stop = len(raw)
+    while True:
+        while stop and raw[stop - 1] == 0xFF:
+            stop -= 1
+        if stop < 2 or raw[stop - 2] != 0xFF or not RST0 <= raw[stop - 1] < RST0 + 8:
+            break
+        stop -= 2
+    raw = raw[:stop]
+    return _FILLED_RESTART.sub(b"\xff", raw) if b"\xff\xff" in raw else raw
 
 
 def segment_bounds(raw: bytes, interval: int, mcus: int) -> list[tuple[int, int]]:

@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 from pipeline.jpeg import entropy, progressive
 from pipeline.jpeg.entropy import Longs, Shorts
 from pipeline.jpeg.frame import Frame, ScanHeader
-from pipeline.jpeg.huffman import HuffmanTable, fitted_table
+from pipeline.jpeg.huffman import MAX_DC_BITS, HuffmanTable, fitted_table
 from pipeline.jpeg.segments import DHT, SOS, JpegStructure
-from pipeline.jpeg.stretches import RST0, segment_bounds, segment_words
+from pipeline.jpeg.stretches import RST0, segment_bounds, segment_words, without_fill
 from pipeline.jpeg.unspliceable import Unspliceable
+
+# Where fewer bits of these coefficients are coded, a decoder smooths blocks by those around them: a
+# change in one would show in others (libjpeg-turbo, jdcoefct.c).
+GUESSED = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +92,8 @@ class WholePicture:
             known[list(scan.components), scan.first : scan.last + 1] = scan.low
         if (known[:, 0] < 0).any():
             raise Unspliceable("scan", "a component is not coded")
+        if progressive_file and known[:, 1:GUESSED].any():
+            raise Unspliceable("scan", "decoders guess what the scans leave out")
 
     def _order(self, scan: ScanHeader) -> _Order:
         frame = self.frame
@@ -119,7 +125,7 @@ class WholePicture:
 
     def _read(self, scan: ScanHeader) -> None:
         order = self._order(scan)
-        raw = self._data[scan.segment.stop : scan.segment.scan_stop]
+        raw = without_fill(self._data[scan.segment.stop : scan.segment.scan_stop])
         bounds = segment_bounds(raw, order.interval, order.mcus)
         numbers = np.arange(len(bounds))
         words, segments = segment_words(raw, bounds, numbers, order.interval, order.mcus)
@@ -168,6 +174,9 @@ class WholePicture:
             mcus: numbers of MCUs, sorted.
             coefficients: theirs, as :meth:`read` gives them.
             changed: [n, blocks of an MCU]: which of them are to be written.
+
+        Raises:
+            Unspliceable: ``codes``, a DC difference has no code in any table.
         """
         blocks = self.coefficients.copy()
         blocks[self._numbers(mcus)[changed]] = coefficients[changed]
@@ -194,6 +203,8 @@ class WholePicture:
                 row, order.blocks, order.pattern, band, self._structure.progressive, blocks, counts,
                 unused, np.zeros(0, np.uint32),
             )  # fmt: skip
+        if counts[::2, MAX_DC_BITS + 1 :].any():
+            raise Unspliceable("codes", "a DC difference has more bits than any table may code")
         tables, payload = _fitted(scan, counts)
         if payload:
             yield b"\xff" + bytes([DHT]) + (len(payload) + 2).to_bytes(2, "big") + payload

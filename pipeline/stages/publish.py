@@ -15,6 +15,12 @@ from pipeline.stages.envelope import Envelope, Published
 from pipeline.stages.redact import Redact
 from pipeline.storage import ObjectStore
 
+ADVICE = (
+    "Nothing of it was published; keep the picture out of use and report it, or save it anew in an "
+    "image editor and run again"
+)
+"""What can be done about a picture whose output was rejected."""
+
 
 class Publish:
     """Redacts and writes one image; the last step, and the only one that writes the output.
@@ -60,7 +66,12 @@ class Publish:
                 whole=is_sampled(envelope.item.key, self._policy.check.decode_share),
             )
         except OutputRejected as error:
-            raise ImageRefused("output_rejected", error.what, where=envelope.item.key) from error
+            raise ImageRefused(
+                "output_rejected",
+                f"the redacted picture failed its check ({error.reason}): {error.what}",
+                where=envelope.item.key,
+                fix=error.fix or ADVICE,
+            ) from error
         self._fence()
         stored = self._store.put(
             envelope.item.key, made.image.data, content_type=CONTENT_TYPES[info.format]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 import struct
 
@@ -107,6 +108,12 @@ def icc_jpeg(profile: bytes) -> bytes:
 def comment(text: bytes) -> bytes:
     """A JPEG with a comment."""
     return jpeg(segment(0xFE, text))
+
+
+def uuencoded(hidden: bytes) -> bytes:
+    """As mail carried pictures before MIME."""
+    lines = [binascii.b2a_uu(hidden[i : i + 45]) for i in range(0, len(hidden), 45)]
+    return b"begin 644 a.jpg\n" + b"".join(lines) + b"`\nend\n"
 
 
 def base64_lines(hidden: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import quopri
 import zlib
 
 from tests.evaluation.embedded_jpeg import (
@@ -21,6 +22,7 @@ from tests.evaluation.embedded_jpeg import (
     plain_jpeg,
     quoted_lines,
     split_resources,
+    uuencoded,
     with_second_picture,
     xmp_jpeg,
 )
@@ -41,7 +43,14 @@ from tests.evaluation.embedded_parts import (
     zipped,
 )
 from tests.pipeline.pictures import segment, thumbnail
-from tests.pipeline.test_replaced import in_single_scans, planes, table_sized, with_tables
+from tests.pipeline.test_replaced import (
+    first_table,
+    in_single_scans,
+    planes,
+    table_sized,
+    with_late_tables,
+    with_tables,
+)
 
 
 def _xmp_case(name: str, laden: str, clean: str, declared: str = "") -> Case:
@@ -149,6 +158,10 @@ JPEG_CASES: dict[str, Case] = {
     ),
     "comment-quoted-lines": carried(lambda h: comment(quoted_lines(base64.b64encode(h)))),
     "comment-hexadecimal": carried(lambda h: comment(h.hex(" ").encode())),
+    "comment-uuencode": carried(lambda h: comment(uuencoded(h))),
+    "comment-quoted-printable": carried(lambda h: comment(quopri.encodestring(h))),
+    "comment-base85": carried(lambda h: comment(b"see: " + base64.b85encode(h))),
+    "comment-base85-of-adobe": carried(lambda h: comment(base64.a85encode(h, wrapcol=70))),
     "comment-c-array": carried(lambda h: comment(", ".join(f"0x{b:02X}" for b in h).encode())),
     "comment-zlib-in-hexadecimal": carried(lambda h: comment(zlib.compress(h).hex().encode())),
     "segment-zlib": carried(lambda h: jpeg(segment(0xE7, b"ABC\0" + zlib.compress(h)))),
@@ -201,6 +214,16 @@ JPEG_CASES: dict[str, Case] = {
     "replaced-tables": Case(
         lambda: with_tables(table_sized(thumbnail())),
         lambda: with_tables([b"\7" * 64] * 100),
+        "unused table",
+    ),
+    "late-tables": Case(
+        lambda: with_late_tables(table_sized(thumbnail())),
+        lambda: with_late_tables([first_table()] * 9),
+        "unused table",
+    ),
+    "late-table": Case(
+        lambda: with_late_tables([bytes(range(1, 65))]),
+        lambda: with_late_tables([first_table()]),
         "unused table",
     ),
     "scan-that-another-replaces": Case(

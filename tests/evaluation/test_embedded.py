@@ -29,6 +29,7 @@ from tests.evaluation.embedded_parts import PICTURES, harmless, octets
 from tests.evaluation.embedded_png import chunk, png
 from tests.evaluation.embedded_tiff import tiff
 from tests.evaluation.embedded_webp import webp
+from tests.pipeline.jpegs import ARITHMETIC
 from tests.pipeline.pictures import KINDS, LADEN, box, policy, saved, segment, textured, thumbnail
 
 # the index of further pictures in some of the files is no valid one, and Pillow says so
@@ -110,6 +111,11 @@ def test_plain_pictures_are_silent(kind: str, boxes: list[RedactionBox] | None) 
         info = inspect_image(data, ImageLimits())
         data = redact_image(data, info, boxes, noise=KEY, policy=policy()).data
     assert embedded_pictures(data) == []
+
+
+@pytest.mark.parametrize("name", ARITHMETIC)
+def test_arithmetic_coding_replaces_nothing(name: str) -> None:
+    assert embedded_pictures(ARITHMETIC[name](textured(97, 61))) == []
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -4,7 +4,8 @@
 
 With ``NUMBA_BOUNDSCHECK`` every index of compiled code is checked (compiled anew, hence the cache
 folder of its own). Each file goes to the splicer directly, whatever a decoder says of it, and then
-the product's whole way: strict decoding, redaction, check of the output, another decoder.
+the product's whole way: strict decoding, redaction, check of the output, another decoder. Half of
+them are damaged byte by byte, in the others sound headers contradict one another.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from pipeline.jpeg.splice import splice_jpeg
 from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.noise import NoiseKey
 from pipeline.output_check import check_output
+from tests.pipeline.fuzz_headers import mismatched
 from tests.pipeline.jpegs import ARITHMETIC, VARIANTS
 from tests.pipeline.pictures import box, policy, textured
 from tests.pipeline.test_splice import assert_only_touched_pixels_differ
@@ -83,7 +85,7 @@ def outcome(data: bytes) -> str:
     """What becomes of one file.
 
     Raises:
-        AssertionError: it comes out with other changes than those asked for.
+        AssertionError, OutputRejected: it comes out with other changes than those asked for.
         Exception: anything that is not the product's own refusal.
     """
     with contextlib.suppress(ImageRefused, Unspliceable):
@@ -97,6 +99,9 @@ def outcome(data: bytes) -> str:
     try:
         check_output(data, info, made.data, BOXES, policy(), spliced=made.spliced)
     except OutputRejected as error:
+        # hostile colours may keep their detail; all else is the redaction's own mistake
+        if error.reason != "not_obscured":
+            raise
         return f"rejected_{error.reason}"
     after = decode_stored(made.data, info)
     assert after.shape == before.shape
@@ -116,7 +121,8 @@ def fuzz(files: int, seed: int) -> dict[str, object]:
     wrong: list[str] = []
     slowest = 0.0
     for number in range(files):
-        data = mutated(chance.choice(originals), chance)
+        damage = mismatched if chance.random() < 0.5 else mutated
+        data = damage(chance.choice(originals), chance)
         begin = time.process_time()
         try:
             counts[outcome(data)] += 1

@@ -14,9 +14,10 @@ from pipeline.encode import redact_image
 from pipeline.errors import OutputRejected
 from pipeline.images import ImageInfo, ImageLimits, inspect_image
 from pipeline.jpeg.replaced import replaced
-from pipeline.jpeg.segments import parse_jpeg
+from pipeline.jpeg.segments import DQT, SOS, parse_jpeg
 from pipeline.noise import NoiseKey
 from pipeline.output_check import check_output
+from pipeline.redaction import RedactionBox
 from tests.pipeline.pictures import (
     KINDS,
     Pixels,
@@ -71,9 +72,26 @@ def inspect(data: bytes) -> ImageInfo:
     return inspect_image(data, ImageLimits())
 
 
+def with_late_tables(contents: list[bytes]) -> bytes:
+    """A progressive JPEG that defines a table again before later scans: libjpeg keeps the first."""
+    data = KINDS["jpeg-progressive"](*SIZE)
+    later = [one.start - 4 for one in parse_jpeg(data).segments if one.marker == SOS][1:]
+    for place, content in zip(reversed(later), contents, strict=False):
+        data = data[:place] + segment(0xDB, b"\0" + content) + data[place:]
+    return data
+
+
+def first_table() -> bytes:
+    """Table 0 of that JPEG."""
+    data = KINDS["jpeg-progressive"](*SIZE)
+    (table, *_) = (one for one in parse_jpeg(data).segments if one.marker == DQT)
+    return data[table.start + 1 : table.start + 65]
+
+
 HIDDEN = textured(*SIZE, 1, seed=9)
 SCANS = in_single_scans([(1, HIDDEN), *planes(0, 1, 2)])
-LADEN = [SCANS, with_tables(table_sized(thumbnail()))]
+LATE = with_late_tables(table_sized(thumbnail()))
+LADEN = [SCANS, with_tables(table_sized(thumbnail())), LATE]
 
 
 def test_the_replaced_scan_is_a_whole_picture() -> None:
@@ -117,6 +135,27 @@ def test_a_scan_for_each_component_replaces_nothing() -> None:
 
 def test_the_same_table_twice_is_no_other_one() -> None:
     data = with_tables([b"\7" * 64] * 3)
+    assert replaced(data, parse_jpeg(data)) == []
+
+
+def test_tables_behind_the_first_scan_change_nothing_that_libjpeg_shows() -> None:
+    """So whatever stands in them is seen by nobody."""
+    plain = KINDS["jpeg-progressive"](*SIZE)
+    assert (decode_stored(LATE, inspect(LATE)) == decode_stored(plain, inspect(plain))).all()
+
+
+@pytest.mark.parametrize("boxes", [[], [box(10, 10, 40, 40)]])
+def test_not_even_the_last_table_is_published(boxes: list[RedactionBox]) -> None:
+    hidden = bytes(range(1, 65))
+    data = with_late_tables([hidden])
+    assert hidden in data
+    made = redact_image(data, inspect(data), boxes, noise=KEY, policy=policy())
+    assert (made.route, made.notes) == ("reencoded", ("surplus_dropped",))
+    assert hidden not in made.data
+
+
+def test_the_same_table_again_behind_a_scan_is_no_other_one() -> None:
+    data = with_late_tables([first_table()] * 9)
     assert replaced(data, parse_jpeg(data)) == []
 
 

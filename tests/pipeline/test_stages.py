@@ -21,7 +21,7 @@ from pipeline.stages.decide import Decide
 from pipeline.stages.detect import ATTEMPTS, GROUP_ROWS, Detect, DetectGroup, groups
 from pipeline.stages.envelope import Envelope, guarded, outcome_of
 from pipeline.stages.fetch import Decode, Fetch
-from pipeline.stages.publish import Publish
+from pipeline.stages.publish import ADVICE, Publish
 from pipeline.stages.redact import Redact, Redaction
 from pipeline.storage import ObjectStore, PreconditionFailed, StorageSettings, open_store
 from serving.detectors import DetectionResult
@@ -317,6 +317,8 @@ def test_an_output_that_fails_its_check_is_not_written(
     ended = guarded("publish", publish, decided(listed(source)))
     assert ended.ending is not None
     assert (ended.ending.status, ended.ending.reason) == ("quarantined", "output_rejected")
+    assert "(not_obscured)" in ended.ending.message
+    assert ended.ending.message.endswith(ADVICE + ".")
     assert keys(output) == []
 
 
