@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cells import BLUR, PIXELATE, SOLID, SPLINE_SIGMA, Floats, paint
+from pipeline.cells import BLUR, PIXELATE, SOLID, SPLINE_SIGMA, Floats, cells_in, paint
 from pipeline.noise import NoiseField, NoiseKey, quantiles
 from pipeline.orientation import IntBox
 from pipeline.policy import Style
@@ -175,7 +175,8 @@ def redact_planes(
     """
     noise_field = noise.field()
     places = [
-        np.array([p.left, p.top, p.width, p.height, p.step_x, p.step_y], np.int64) for p in planes
+        np.array([p.left, p.top, p.width, p.height, p.step_x, p.step_y, *size], np.int64)
+        for p in planes
     ]
     for box in sorted(set(boxes), key=_strength_order):
         touched, covered = touched_area(box, *size), covered_area(box, *size)
@@ -287,7 +288,12 @@ def needed_area(box: RedactionBox, width: int, height: int) -> IntBox | None:
         return None
     side = box.cell_px
     left, top, right, bottom = cells_of(touched, side, width, height)
-    return (left * side, top * side, min(right * side, width), min(bottom * side, height))
+    return (
+        left * side,
+        top * side,
+        width if right == cells_in(width, side) else right * side,
+        height if bottom == cells_in(height, side) else bottom * side,
+    )
 
 
 def cells_of(touched: IntBox, side: int, width: int, height: int) -> IntBox:
@@ -296,11 +302,12 @@ def cells_of(touched: IntBox, side: int, width: int, height: int) -> IntBox:
     One more on each side would hardly show, and reading them costs as much as the box itself.
     """
     x1, y1, x2, y2 = touched
+    columns, rows = cells_in(width, side), cells_in(height, side)
     return (
-        x1 // side,
-        y1 // side,
-        min(-(-x2 // side), -(-width // side)),
-        min(-(-y2 // side), -(-height // side)),
+        min(x1 // side, columns - 1),
+        min(y1 // side, rows - 1),
+        min(-(-x2 // side), columns),
+        min(-(-y2 // side), rows),
     )
 
 
