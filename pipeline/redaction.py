@@ -234,8 +234,7 @@ class _Noise:
         out: Floats | None = None
         if plane.shared:
             out = quantiles(CELL_NOISE * level)[self._of_cells[0]]
-        # blocks share their noise between the colours: it would tint them
-        if plane.channel is not None and self._style.mode == "blur":
+        if plane.channel is not None:
             own = quantiles(COLOUR_NOISE * level)[self._of_cells[plane.channel + 1]]
             out = own if out is None else out + own
         return _NO_NOISE if out is None else out

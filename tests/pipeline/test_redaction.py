@@ -189,6 +189,15 @@ def noise_of(key: NoiseKey) -> Pixels:
     return redact_pixels(grey, [box(0, 0, 160, 160, strength=0.1)], key)
 
 
+@pytest.mark.parametrize("mode", ["blur", "pixelate"])
+def test_every_channel_has_noise_of_its_own(mode: str) -> None:
+    """The differences of channels are what colours are coded as: they must not stay exact."""
+    grey = np.full((160, 160, 3), 128, np.uint8)
+    after = redact_pixels(grey, [box(0, 0, 160, 160, strength=0.1, mode=mode)], KEY).astype(int)
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert (after[:, :, one] - after[:, :, other]).std() > 1
+
+
 def likeness(a: Pixels, b: Pixels) -> float:
     return abs(float(np.corrcoef(a.ravel(), b.ravel())[0, 1]))
 

@@ -333,6 +333,17 @@ def test_padding_adds_nothing_to_an_average(mode: str) -> None:
     assert np.abs(a - b).max() <= 2
 
 
+@pytest.mark.parametrize("mode", ["blur", "pixelate"])
+def test_averages_of_colours_have_noise(mode: str) -> None:
+    """Two secrets: what they share of an average is what an attacker would know exactly."""
+    data = VARIANTS["simplejpeg-420"](textured(*SIZE))
+    boxes = [box(16, 16, 112, 112, mode=mode, strength=0.15)]
+    keys = [NoiseKey(bytes([number]) * 32, "street/1.jpg") for number in (1, 2)]
+    outputs = [redact_image(data, inspect(data), boxes, noise=key, policy=POLICY) for key in keys]
+    for a, b in zip(*(coefficients(one.data) for one in outputs), strict=True):
+        assert (a != b).any(axis=(2, 3)).any(), "a component without noise"
+
+
 def test_same_box_same_bytes_in_any_order() -> None:
     data = VARIANTS["simplejpeg-420"](textured(*SIZE))
     assert redacted(data, BOXES).data == redacted(data, BOXES[::-1]).data
