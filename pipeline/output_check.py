@@ -6,21 +6,19 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
-import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.containers import png, webp
-from pipeline.decode import Pixels, Upright, decode_stored, full_level, upright_rgb
+from pipeline.decode import Pixels, decode_stored
 from pipeline.errors import ImageRefused, OutputRejected
 from pipeline.images import ImageFormat, ImageInfo, ImageLimits, inspect_image
 from pipeline.jpeg import rewrite, segments
 from pipeline.jpeg.splice import Spliced
 from pipeline.orientation import to_upright
+from pipeline.pixel_check import check_obscured
 from pipeline.policy import PrivacyPolicy
 from pipeline.redaction import RedactionBox
 from pipeline.remaining import remaining_pictures
-from pipeline.residual import keeps_detail
 from pipeline.splice_check import check_outside, check_spliced
 
 
@@ -62,9 +60,9 @@ def check_output(
         if not boxes and _same_coding(source, output, info.format):
             # the source was decoded strictly before detection: the same bytes decode again
             return
+        placed = [box.moved(source_info.stored_area(box.area)) for box in boxes]
         if spliced is not None:
-            stored_boxes = [box.moved(source_info.stored_area(box.area)) for box in boxes]
-            check_spliced(source, output, spliced, stored_boxes, policy.check.max_detail_gain)
+            check_spliced(source, output, spliced, placed, policy.check.max_detail_gain)
             if not whole:
                 return
         stored = decode_stored(output, info)
@@ -74,11 +72,10 @@ def check_output(
         return
     original = decode_stored(source, source_info) if pixels is None else pixels
     if spliced is not None:
-        check_outside(spliced.source.frame, stored_boxes, original, stored)
-    # both on the scale of the source: noise may reach above it
-    full = full_level(original, source_info)
-    before = upright_rgb(original, source_info, full)
-    _check_obscured(before, upright_rgb(stored, info, full), boxes, policy.check.max_detail_gain)
+        check_outside(spliced.source.frame, placed, original, stored)
+    check_obscured(
+        original, stored, info, placed, policy.check.max_detail_gain, luma=spliced is not None
+    )
     if info.alpha:
         _check_alpha(to_upright(stored[..., -1], info.orientation), boxes)
 
@@ -106,31 +103,6 @@ def _same_coding(source: bytes, output: bytes, file_format: ImageFormat) -> bool
         left, right = webp.parse_webp(source).chunks, webp.parse_webp(output).chunks
         return [c for c in left if c[0] in kinds] == [c for c in right if c[0] in kinds]
     return False
-
-
-def _check_obscured(
-    before: Upright, after: Upright, boxes: Sequence[RedactionBox], max_gain: float
-) -> None:
-    height, width = before.shape[:2]
-    for box in boxes:
-        x1, y1 = max(box.x1, 0), max(box.y1, 0)
-        x2, y2 = min(box.x2, width), min(box.y2, height)
-        if x1 >= x2 or y1 >= y2:
-            continue
-        source, result = (_luma(pixels[y1:y2, x1:x2]) for pixels in (before, after))
-        borders = [
-            (one.x1 - x1, one.y1 - y1, one.x2 - x1, one.y2 - y1)
-            for one in boxes
-            if one.area != box.area
-        ]
-        if keeps_detail(source, result, box.sigma_px, box.style, max_gain, borders=borders):
-            raise OutputRejected(
-                "not_obscured", f"a {box.label} at {box.area} keeps its detail in the output"
-            )
-
-
-def _luma(pixels: Upright) -> NDArray[Any]:
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY))
 
 
 def _check_alpha(alpha: NDArray[Any], boxes: Sequence[RedactionBox]) -> None:

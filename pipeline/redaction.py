@@ -178,7 +178,7 @@ def redact_planes(
         np.array([p.left, p.top, p.width, p.height, p.step_x, p.step_y, *size], np.int64)
         for p in planes
     ]
-    for box in sorted(set(boxes), key=_strength_order):
+    for box in sorted(set(boxes), key=strength_order):
         touched, covered = touched_area(box, *size), covered_area(box, *size)
         if touched is None or covered is None:
             continue
@@ -316,7 +316,8 @@ def _cell_px(width: int, height: int, strength: float) -> int:
     return max(MIN_CELL_PX, 1 << max(least - 1, 0).bit_length())
 
 
-def _strength_order(box: RedactionBox) -> tuple[object, ...]:
+def strength_order(box: RedactionBox) -> tuple[object, ...]:
+    """Sorts boxes from the weakest to the strongest, which determines what they cover."""
     rank = MODES[box.style.mode]
     cell = math.inf if box.style.mode == "solid" else box.cell_px
     return (cell, rank, box.area, box.style.feather, box.style.noise, box.label)
