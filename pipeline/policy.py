@@ -142,8 +142,8 @@ class CheckPolicy(_Frozen):
     """How outputs are checked before they are published; part of no result's identity.
 
     Attributes:
-        max_detail_gain: share of its strength that fine detail in a box may keep; an output that
-            keeps more, and looks like its source there, is quarantined.
+        max_detail_gain: share of its strength that detail of any scale below a cell may keep in
+            a box; an output that keeps more, and more than chance, is quarantined.
         decode_share: share of spliced outputs, chosen by their keys, that another decoder decodes
             as a whole. The rest are checked by their coefficients; other outputs always decoded.
     """

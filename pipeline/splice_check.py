@@ -1,8 +1,8 @@
 """The last look at a spliced JPEG: only blocks under a mask differ, and what is in them is gone.
 
 Every output: its headers are the source's, its coefficients outside the masks are the source's, and
-little detail is left inside. A share of them: decoded as a whole by a decoder that shares no code
-with the splicing, and compared pixel by pixel outside the masks.
+little of the detail inside is left, in brightness and colours. A share of them: decoded as a whole
+by a decoder that shares no code with the splicing, and compared pixel by pixel outside the masks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.jpeg.areas import (
 )
 from pipeline.jpeg.colours import shared_components
 from pipeline.jpeg.coverage import blocks_to_judge
-from pipeline.jpeg.dct import AVERAGE_UNIT, BASIS, Floats, Ints, Shorts
+from pipeline.jpeg.dct import AVERAGE_UNIT, BASIS, DECODED, Floats, Ints, Shorts, Uses
 from pipeline.jpeg.entropy import Longs
 from pipeline.jpeg.frame import ZIGZAG, ComponentGrid, Frame, scans_of
 from pipeline.jpeg.segments import DHT, SOS, JpegStructure, parse_jpeg
@@ -181,13 +181,13 @@ def _check_detail(
                 was.averages.astype(np.float32) / np.float32(AVERAGE_UNIT),
             )
             coded = after.reshape(-1, 64)[grids[was.component]]
-            left = partial(_left, coded, grid.steps)
+            left = partial(_left, coded, grid.steps, uses[was.component])
             kept = most_kept(channel, left, own, max_gain, _coding(grid))
             if kept is not None and kept.excess > 1:
                 raise OutputRejected("not_obscured", kept.what)
 
 
-def _left(coded: Shorts, steps: Ints, expected: Floats) -> Floats:
+def _left(coded: Shorts, steps: Ints, uses: Uses, expected: Floats) -> Floats:
     """What a coded part of the output has besides what is expected.
 
     An AC coefficient of 0 tells nothing, be it that nothing was there or that it had no code.
@@ -195,17 +195,21 @@ def _left(coded: Shorts, steps: Ints, expected: Floats) -> Floats:
     Args:
         coded: [rows, columns, 64] quantised coefficients in zigzag order.
         steps: [64] in zigzag order.
+        uses: [rows, columns] which blocks are ``DECODED``; all others are given as 0.
         expected: [8 rows, 8 columns] samples.
     """
-    rows, columns = coded.shape[:2]
-    blocks = expected.reshape(rows, 8, columns, 8).transpose(0, 2, 1, 3) - 128
-    aim = (BASIS @ blocks @ BASIS.T).reshape(rows, columns, 64)[:, :, ZIGZAG]
-    natural = np.empty((rows, columns, 64), np.float32)
-    found = coded * steps - aim
-    found[:, :, 1:] *= coded[:, :, 1:] != 0
-    natural[:, :, ZIGZAG] = found
-    samples = BASIS.T @ natural.reshape(rows, columns, 8, 8) @ BASIS
-    return np.asarray(samples.transpose(0, 2, 1, 3).reshape(expected.shape), np.float32)
+    rows, columns = uses.shape
+    seen = uses == DECODED
+    own = coded[seen]
+    blocks = expected.reshape(rows, 8, columns, 8).transpose(0, 2, 1, 3)[seen] - np.float32(128)
+    aim = (BASIS @ blocks @ BASIS.T).reshape(-1, 64)[:, ZIGZAG]
+    found = own * steps.astype(np.float32) - aim
+    found[:, 1:] *= own[:, 1:] != 0
+    natural = np.empty_like(found)
+    natural[:, ZIGZAG] = found
+    samples = np.zeros((rows, columns, 8, 8), np.float32)
+    samples[seen] = BASIS.T @ natural.reshape(-1, 8, 8) @ BASIS
+    return np.asarray(samples.transpose(0, 2, 1, 3).reshape(expected.shape))
 
 
 def _coding(grid: ComponentGrid) -> Coding:
