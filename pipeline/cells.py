@@ -1,10 +1,11 @@
 """What a box is replaced by: averages over cells of the picture, noised, then made smooth.
 
-Cells lie on a grid that starts at the picture's corner, and their sides are powers of two: coarser
-cells are sums of finer ones, so that another box over the same place (a rerun, a neighbouring
-detection) gives no sample that the finest grid has not given. Averages are drawn smooth as control
-points of a cubic B-spline, which is close to a Gaussian of 0.65 cells over the picture (de Boor,
-A Practical Guide to Splines, chapter IX). Float32 in a fixed order: the same bytes everywhere.
+Cells lie on a grid that starts at the picture's corner, and their sides are powers of two; less
+than half a cell at the picture's end belongs to its neighbour. Coarser cells are sums of finer
+ones, so that another box over the same place (a rerun, a neighbouring detection) gives no sample
+that the finest grid has not given. Averages are drawn smooth as control points of a cubic B-spline,
+which is close to a Gaussian of 0.65 cells over the picture (de Boor, A Practical Guide to Splines,
+chapter IX). Float32 in a fixed order: the same bytes everywhere.
 """
 
 from __future__ import annotations
@@ -29,35 +30,55 @@ SPLINE_SIGMA = 0.6455
 
 
 @compiled
-def cell_means(plane: Samples, x: int, y: int, across: int, down: int, limits: Samples) -> Floats:
-    """Averages [rows, columns] of the cells of ``across`` x ``down`` samples in ``limits``.
+def cells_in(length: int, side: int) -> int:
+    """How many cells of ``side`` pixels there are in ``length`` pixels.
+
+    One of which the picture's end leaves less than half belongs to its neighbour: it would be an
+    average of a few pixels. Cells twice as large still end where two of these do.
+    """
+    return max((length + side // 2) // side, 1)
+
+
+@compiled
+def cell_means(
+    plane: Samples, x: int, y: int, across: int, down: int, limits: Longs, size: Longs, unit: int
+) -> Floats:
+    """Averages [rows, columns] of the cells of ``across`` x ``down`` values in ``limits``.
 
     Args:
-        plane: [h, w] samples, of which the first is the picture's sample ``(x, y)``.
-        limits: int64 ``(x1, y1, x2, y2)`` in samples of the picture: the part of it that is to be
-            averaged; cells at its border average what lies in it. Must lie in ``plane``.
+        plane: [h, w] values, of which the first is the picture's value ``(x, y)``.
+        limits: ``(first column, first row, last column + 1, last row + 1)`` of cells; the last may
+            be larger than the others, where the picture has no whole cell behind it.
+        size: ``(x2, y2)``: where the last column and row end, in samples of the picture.
+        unit: samples that a value spans: 1, or 8 where it is a block's average, of which those
+            samples count that lie before ``size``.
     """
-    x1, y1, x2, y2 = limits[0], limits[1], limits[2], limits[3]
-    first_column, first_row = x1 // across, y1 // down
-    columns, rows = (x2 - 1) // across + 1 - first_column, (y2 - 1) // down + 1 - first_row
+    columns, rows = limits[2] - limits[0], limits[3] - limits[1]
     means = np.empty((rows, columns), np.float32)
     sums = np.empty(columns, np.int64)
+    last_x, last_y = (size[0] + unit - 1) // unit, (size[1] + unit - 1) // unit
     for row in range(rows):
-        top = max((first_row + row) * down, y1)
-        bottom = min((first_row + row + 1) * down, y2)
+        top = (limits[1] + row) * down
+        bottom = top + down if row + 1 < rows else last_y
         sums[:] = 0
         for at_y in range(top, bottom):
+            height = min(size[1] - at_y * unit, unit)
             for column in range(columns):
-                left = max((first_column + column) * across, x1)
-                right = min((first_column + column + 1) * across, x2)
+                left = (limits[0] + column) * across
+                right = left + across if column + 1 < columns else last_x
                 total = np.int64(0)
                 for at_x in range(left, right):
                     total += plane[at_y - y, at_x - x]
-                sums[column] += total
+                if unit > 1:
+                    surplus = max(right * unit - size[0], 0)
+                    total = unit * total - surplus * plane[at_y - y, right - 1 - x]
+                sums[column] += height * total
         for column in range(columns):
-            left = max((first_column + column) * across, x1)
-            right = min((first_column + column + 1) * across, x2)
-            means[row, column] = np.float32(sums[column] / ((bottom - top) * (right - left)))
+            left = (limits[0] + column) * across
+            right = left + across if column + 1 < columns else last_x
+            wide = min(right * unit, size[0]) - left * unit
+            high = min(bottom * unit, size[1]) - top * unit
+            means[row, column] = np.float32(sums[column] / (wide * high))
     return means
 
 
@@ -217,7 +238,8 @@ def paint(
     Args:
         source, out: [h, w] samples: what is read, what is written.
         averages: see :class:`pipeline.redaction.Plane`.
-        place: (left, top, width, height, step x, step y), see :class:`pipeline.redaction.Plane`.
+        place: (left, top, width, height, step x, step y), see :class:`pipeline.redaction.Plane`,
+            and the picture's (width, height) in pixels.
         area: (x1, y1, x2, y2) in pixels, at full strength.
         reach: width of the soft edge, in pixels.
         mode: ``BLUR``, ``PIXELATE`` or ``SOLID``.
@@ -234,21 +256,22 @@ def paint(
     if x1 >= x2 or y1 >= y2:
         return
     side_x, side_y = cell // step_x, cell // step_y
-    first_x, first_y = x1 // side_x, y1 // side_y
+    cells_x, cells_y = cells_in(place[6], cell), cells_in(place[7], cell)
+    first_x, first_y = min(x1 // side_x, cells_x - 1), min(y1 // side_y, cells_y - 1)
     if mode == SOLID:
         grid = np.full((1, 1), np.float32(np.rint(full * 128 / 255)), np.float32)
     else:
-        limits = np.empty(4, np.int64)
-        limits[0], limits[1] = first_x * side_x, first_y * side_y
-        limits[2] = min(-(-x2 // side_x) * side_x, place[2])
-        limits[3] = min(-(-y2 // side_y) * side_y, place[3])
+        limits, size = np.empty(4, np.int64), np.empty(2, np.int64)
+        limits[0], limits[1] = first_x, first_y
+        limits[2], limits[3] = min(-(-x2 // side_x), cells_x), min(-(-y2 // side_y), cells_y)
+        size[0] = place[2] if limits[2] == cells_x else limits[2] * side_x
+        size[1] = place[3] if limits[3] == cells_y else limits[3] * side_y
         if averages.shape[0] > 0 and side_x % 8 == 0 and side_y % 8 == 0:
-            for i in range(4):
-                limits[i] = (limits[i] + 7) // 8
-            grid = cell_means(averages, left // 8, top // 8, side_x // 8, side_y // 8, limits)
+            across, down = side_x // 8, side_y // 8
+            grid = cell_means(averages, left // 8, top // 8, across, down, limits, size, 8)
             grid /= np.float32(16)
         else:
-            grid = cell_means(source, left, top, side_x, side_y, limits)
+            grid = cell_means(source, left, top, side_x, side_y, limits, size, 1)
         if noise.shape[0] > 0:
             for row in range(grid.shape[0]):
                 for column in range(grid.shape[1]):
@@ -264,12 +287,12 @@ def paint(
             for row in range(grid.shape[0]):
                 for column in range(grid.shape[1]):
                     grid[row, column] += between[row, column]
-        across = spline_taps(x1, x2, origin_x, spacing_x, grid.shape[1])
-        down = spline_taps(y1, y2, origin_y, spacing_y, grid.shape[0])
+        taps_x = spline_taps(x1, x2, origin_x, spacing_x, grid.shape[1])
+        taps_y = spline_taps(y1, y2, origin_y, spacing_y, grid.shape[0])
     else:
-        across = block_taps(x1, x2, first_x, side_x, grid.shape[1])
-        down = block_taps(y1, y2, first_y, side_y, grid.shape[0])
+        taps_x = block_taps(x1, x2, first_x, side_x, grid.shape[1])
+        taps_y = block_taps(y1, y2, first_y, side_y, grid.shape[0])
     dx = feather(x1, x2, step_x, area[0], area[2] - 1)
     dy = feather(y1, y2, step_y, area[1], area[3] - 1)
     target = out[y1 - top : y2 - top, x1 - left : x2 - left]
-    blend(target, grid, across, down, grain, levels, dx, dy, reach, full)
+    blend(target, grid, taps_x, taps_y, grain, levels, dx, dy, reach, full)

@@ -6,22 +6,20 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
-import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.containers import png, webp
-from pipeline.decode import Pixels, Upright, decode_stored, full_level, upright_rgb
+from pipeline.decode import Pixels, decode_stored, full_level, upright_rgb
 from pipeline.errors import ImageRefused, OutputRejected
 from pipeline.images import ImageFormat, ImageInfo, ImageLimits, inspect_image
 from pipeline.jpeg import rewrite, segments
 from pipeline.jpeg.splice import Spliced
 from pipeline.orientation import to_upright
+from pipeline.pixel_check import check_obscured
 from pipeline.policy import PrivacyPolicy
 from pipeline.redaction import RedactionBox
 from pipeline.reencoded_check import check_alike, check_exact
 from pipeline.remaining import remaining_pictures
-from pipeline.residual import keeps_detail
 from pipeline.splice_check import check_outside, check_spliced
 
 
@@ -63,9 +61,9 @@ def check_output(
         if not boxes and _same_coding(source, output, info.format):
             # the source was decoded strictly before detection: the same bytes decode again
             return
+        placed = [box.moved(source_info.stored_area(box.area)) for box in boxes]
         if spliced is not None:
-            stored_boxes = [box.moved(source_info.stored_area(box.area)) for box in boxes]
-            check_spliced(source, output, spliced, stored_boxes, policy.check.max_detail_gain)
+            check_spliced(source, output, spliced, placed, policy.check.max_detail_gain)
             if not whole:
                 return
         stored = decode_stored(output, info)
@@ -73,21 +71,33 @@ def check_output(
         raise OutputRejected("undecodable", f"the output cannot be read: {error}") from error
     original = decode_stored(source, source_info) if pixels is None else pixels
     if spliced is not None:
-        check_outside(spliced.source.frame, stored_boxes, original, stored)
-    # both on the scale of the source: noise may reach above it
-    full = full_level(original, source_info)
-    before, after = upright_rgb(original, source_info, full), upright_rgb(stored, info, full)
-    if spliced is None:
-        was, now = (to_upright(one, info.orientation) for one in (original, stored))
-        if source_info.lossless or source_info.mode != info.mode:
-            check_exact(was, now, boxes)
-        else:
-            check_alike(before, after, boxes)
-            if info.alpha:
-                check_exact(was[..., -1], now[..., -1], boxes)
-    _check_obscured(before, after, boxes, policy.check.max_detail_gain)
+        check_outside(spliced.source.frame, placed, original, stored)
+    else:
+        _check_coded_again(original, stored, source_info, info, boxes)
+    check_obscured(
+        original, stored, info, placed, policy.check.max_detail_gain, luma=spliced is not None
+    )
     if info.alpha:
         _check_alpha(to_upright(stored[..., -1], info.orientation), boxes)
+
+
+def _check_coded_again(
+    original: Pixels,
+    stored: Pixels,
+    source_info: ImageInfo,
+    info: ImageInfo,
+    boxes: Sequence[RedactionBox],
+) -> None:
+    """See that a picture that was coded again (``stored``) shows outside ``boxes`` what it did."""
+    was, now = (to_upright(one, info.orientation) for one in (original, stored))
+    if source_info.lossless or source_info.mode != info.mode:
+        check_exact(was, now, boxes)
+        return
+    # both on the scale of the source: noise may reach above it
+    full = full_level(original, source_info)
+    check_alike(upright_rgb(original, source_info, full), upright_rgb(stored, info, full), boxes)
+    if info.alpha:
+        check_exact(was[..., -1], now[..., -1], boxes)
 
 
 def _check_same(source: ImageInfo, output: ImageInfo) -> None:
@@ -121,31 +131,6 @@ def _same_coding(source: bytes, output: bytes, file_format: ImageFormat) -> bool
         left, right = webp.parse_webp(source).chunks, webp.parse_webp(output).chunks
         return [c for c in left if c[0] in kinds] == [c for c in right if c[0] in kinds]
     return False
-
-
-def _check_obscured(
-    before: Upright, after: Upright, boxes: Sequence[RedactionBox], max_gain: float
-) -> None:
-    height, width = before.shape[:2]
-    for box in boxes:
-        x1, y1 = max(box.x1, 0), max(box.y1, 0)
-        x2, y2 = min(box.x2, width), min(box.y2, height)
-        if x1 >= x2 or y1 >= y2:
-            continue
-        source, result = (_luma(pixels[y1:y2, x1:x2]) for pixels in (before, after))
-        borders = [
-            (one.x1 - x1, one.y1 - y1, one.x2 - x1, one.y2 - y1)
-            for one in boxes
-            if one.area != box.area
-        ]
-        if keeps_detail(source, result, box.sigma_px, box.style, max_gain, borders=borders):
-            raise OutputRejected(
-                "not_obscured", f"a {box.label} at {box.area} keeps its detail in the output"
-            )
-
-
-def _luma(pixels: Upright) -> NDArray[Any]:
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY))
 
 
 def _check_alpha(alpha: NDArray[Any], boxes: Sequence[RedactionBox]) -> None:

@@ -61,9 +61,9 @@ class Style(_Frozen):
     mode: Literal["blur", "pixelate", "solid"] = "blur"
     dilation: Dilation = Dilation(top=0.1, sides=0.1, bottom=0.1)
     margin_px: Annotated[int, Field(ge=0, le=1000)] = 0
-    strength: Annotated[float, Field(ge=0.1, le=2)] = 0.4
+    strength: Annotated[float, Field(ge=0.1, le=4)] = 2.0
     feather: Annotated[float, Field(ge=0, le=1)] = 0.15
-    noise: Annotated[float, Field(ge=0, le=64)] = 6.0
+    noise: Annotated[float, Field(ge=0, le=64)] = 8.0
 
     @field_validator("dilation", mode="before")
     @classmethod
@@ -142,8 +142,8 @@ class CheckPolicy(_Frozen):
     """How outputs are checked before they are published; part of no result's identity.
 
     Attributes:
-        max_detail_gain: share of its strength that fine detail in a box may keep; an output that
-            keeps more, and looks like its source there, is quarantined.
+        max_detail_gain: share of its strength that detail of any scale below a cell may keep in
+            a box; an output that keeps more, and more than chance, is quarantined.
         decode_share: share of spliced outputs, chosen by their keys, that another decoder decodes
             as a whole. The rest are checked by their coefficients; other outputs always decoded.
     """

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cells import BLUR, PIXELATE, SOLID, SPLINE_SIGMA, Floats, paint
+from pipeline.cells import BLUR, PIXELATE, SOLID, SPLINE_SIGMA, Floats, cells_in, paint
 from pipeline.noise import NoiseField, NoiseKey, quantiles
 from pipeline.orientation import IntBox
 from pipeline.policy import Style
@@ -175,9 +175,10 @@ def redact_planes(
     """
     noise_field = noise.field()
     places = [
-        np.array([p.left, p.top, p.width, p.height, p.step_x, p.step_y], np.int64) for p in planes
+        np.array([p.left, p.top, p.width, p.height, p.step_x, p.step_y, *size], np.int64)
+        for p in planes
     ]
-    for box in sorted(set(boxes), key=_strength_order):
+    for box in sorted(set(boxes), key=strength_order):
         touched, covered = touched_area(box, *size), covered_area(box, *size)
         if touched is None or covered is None:
             continue
@@ -233,8 +234,7 @@ class _Noise:
         out: Floats | None = None
         if plane.shared:
             out = quantiles(CELL_NOISE * level)[self._of_cells[0]]
-        # blocks share their noise between the colours: it would tint them
-        if plane.channel is not None and self._style.mode == "blur":
+        if plane.channel is not None:
             own = quantiles(COLOUR_NOISE * level)[self._of_cells[plane.channel + 1]]
             out = own if out is None else out + own
         return _NO_NOISE if out is None else out
@@ -287,7 +287,12 @@ def needed_area(box: RedactionBox, width: int, height: int) -> IntBox | None:
         return None
     side = box.cell_px
     left, top, right, bottom = cells_of(touched, side, width, height)
-    return (left * side, top * side, min(right * side, width), min(bottom * side, height))
+    return (
+        left * side,
+        top * side,
+        width if right == cells_in(width, side) else right * side,
+        height if bottom == cells_in(height, side) else bottom * side,
+    )
 
 
 def cells_of(touched: IntBox, side: int, width: int, height: int) -> IntBox:
@@ -296,11 +301,12 @@ def cells_of(touched: IntBox, side: int, width: int, height: int) -> IntBox:
     One more on each side would hardly show, and reading them costs as much as the box itself.
     """
     x1, y1, x2, y2 = touched
+    columns, rows = cells_in(width, side), cells_in(height, side)
     return (
-        x1 // side,
-        y1 // side,
-        min(-(-x2 // side), -(-width // side)),
-        min(-(-y2 // side), -(-height // side)),
+        min(x1 // side, columns - 1),
+        min(y1 // side, rows - 1),
+        min(-(-x2 // side), columns),
+        min(-(-y2 // side), rows),
     )
 
 
@@ -310,7 +316,8 @@ def _cell_px(width: int, height: int, strength: float) -> int:
     return max(MIN_CELL_PX, 1 << max(least - 1, 0).bit_length())
 
 
-def _strength_order(box: RedactionBox) -> tuple[object, ...]:
+def strength_order(box: RedactionBox) -> tuple[object, ...]:
+    """Sorts boxes from the weakest to the strongest, which determines what they cover."""
     rank = MODES[box.style.mode]
     cell = math.inf if box.style.mode == "solid" else box.cell_px
     return (cell, rank, box.area, box.style.feather, box.style.noise, box.label)

@@ -1,126 +1,263 @@
-"""How much of a source's detail an output keeps inside a box that was redacted."""
+"""How much of a source's detail an output keeps inside boxes that were redacted.
+
+A good output is what its cells' averages come to, and noise that knows nothing of the source. So
+what is left when the expected redaction is taken off the output is compared with what the redaction
+had to take off the source: scale by scale, from single samples to the cells themselves, over each
+box and over small parts of it. A share of it that is more than chance was not redacted.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.compiled import compiled
+from pipeline.expected import Channel, Expected, expected
 from pipeline.orientation import IntBox
-from pipeline.policy import Style
+from pipeline.redaction import CELL_NOISE, COLOUR_NOISE, GRAIN, RedactionBox
 
-Plane = NDArray[Any]
+Floats = NDArray[np.float32]
 
-# A tile whose fine detail is weaker than this (grey levels, RMS) has nothing to hide.
-FLAT_RMS = 2.0
-# Of colours alone: coders keep them coarsely, and blocks look alike before and after.
-FLAT_COLOUR_RMS = 4.0
-# Detail is what is finer than a window of the blur's sigma over this: wider windows let slopes
-# through that the blur keeps (with 2, counted once on 748 photographs, good outputs were refused).
-WINDOW_SIGMAS = 3
-# A tile is still sharp when its fine detail keeps more than the policy's share of its strength and
-# looks like the source's. Untouched tiles have 1 and 1. Of 4,000 tiles of photographs none had both
-# after a blur; a block's edge that falls on an edge of the source can come near.
-MAX_CORRELATION = {"blur": 0.7, "pixelate": 0.9, "solid": 0.7}
-LEAST_SAMPLES = 36
-# Of colours alone, whose detail is weak: chance does more there.
-LEAST_COLOUR_SAMPLES = 144
-_TILES_A_SIDE = 4
-# In smaller tiles the noise looks like the source too often: 4 of 660 good outputs were refused
-# with 6 px, none with 12 px (facemask_kaggle).
-_SHORTEST_TILE = 12
+# Standard deviations that noise alone does not reach by chance: 5 are 1 in 3 million.
+CHANCE = 5.0
+# Detail weaker than this (grey levels, RMS) is hardly more than rounding.
+FLAT = 1.0
+# Share of the cells' noise that shows within a cell that is drawn smooth.
+WITHIN_CELLS = 0.5
+# Grey levels between which a block of 8 x 8 samples counts as smooth.
+SMOOTH = 24
+# Standard deviation of what coding adds where a mask's edge crosses a block, beside quantising: 2
+# of 748 good outputs were refused without it.
+EDGE = 6.0
+# Samples that have the same noise where the soft edge of one box mixes that of two.
+MIXED = 16
+# Side of the smallest part of a box that is judged for itself, in samples.
+SMALLEST_PART = 4
 
 
-def keeps_detail(
-    before: Plane,
-    after: Plane,
-    sigma: float,
-    style: Style,
+class Coding(NamedTuple):
+    """Standard deviations, in grey levels, of what coding adds.
+
+    Attributes:
+        smooth: to a sample in a block of 8 x 8 that is smooth.
+        rough: to a sample in a block that has an edge, or something that no box covers.
+        averages: to the average of a block.
+    """
+
+    smooth: float
+    rough: float
+    averages: float
+
+
+class Kept(NamedTuple):
+    """What an output keeps of a box's detail.
+
+    Attributes:
+        box: which.
+        excess: above 1 where it is more than the policy allows and more than chance.
+    """
+
+    box: RedactionBox
+    excess: float
+
+    @property
+    def what(self) -> str:
+        """For the message of a refusal."""
+        return f"a {self.box.label} at {self.box.area} keeps its detail in the output"
+
+
+def most_kept(
+    channel: Channel,
+    left: Callable[[Floats], Floats],
+    boxes: Sequence[RedactionBox],
     max_gain: float,
-    *,
-    colour: bool = False,
-    borders: Sequence[IntBox] = (),
-) -> bool:
-    """Whether a tile of a box is as sharp in ``after`` as in ``before``.
+    coding: Coding,
+) -> Kept | None:
+    """The box that keeps most of its detail; None where no box has a sample in the channel.
+
+    Where boxes overlap, each sample is judged as the strongest box over it asks.
 
     Args:
-        before, after: one channel [h, w] of the box, 0..255.
-        sigma: of the blur, in samples: finer detail must be gone.
-        style: how the box was redacted.
+        channel: of the source, known wherever a box's cells lie.
+        left: takes what is expected, [h, w], off the output, which must be known wherever a box
+            covers it.
+        boxes: in stored pixels.
         max_gain: share of its strength that detail may keep.
-        colour: whether the channel is one of colour alone, in which chance does more.
-        borders: other boxes ``(x1, y1, x2, y2)`` in samples of this one: where their blur begins
-            is an edge that may fall on one of the source, and is not judged.
+        coding: what coding adds.
     """
-    window = max(3, 2 * int(sigma / WINDOW_SIGMAS) + 1)
-    source, result = _detail(before, window), _detail(after, window)
-    height, width = before.shape
-    least = LEAST_COLOUR_SAMPLES if colour else LEAST_SAMPLES
-    flat = FLAT_COLOUR_RMS if colour else FLAT_RMS
-    judged = np.ones(before.shape, bool)
-    for x1, y1, x2, y2 in borders:
-        inner, outer = window // 2 + 1, window // 2 + 2
-        band = np.zeros(before.shape, bool)
-        band[max(y1 - outer, 0) : max(y2 + outer, 0), max(x1 - outer, 0) : max(x2 + outer, 0)] = (
-            True
-        )
-        band[max(y1 + inner, 0) : max(y2 - inner, 0), max(x1 + inner, 0) : max(x2 - inner, 0)] = (
-            False
-        )
-        judged &= ~band
-    for x1, y1, x2, y2 in _tiles(width, height):
-        here = judged[y1:y2, x1:x2]
-        if np.count_nonzero(here) < least:
+    aim = expected(channel, boxes)
+    lost, rest = channel.samples - aim.levels, left(aim.levels)
+    loudest = max((_noise(box, channel)[2] for box in boxes), default=0.0)
+    # which coefficients are 0 depends on the noise there, too
+    rough, smooth = coding.rough**2 + loudest**2 + EDGE**2, coding.smooth**2
+    coded = np.where(_rough(aim), np.float32(rough), np.float32(smooth))
+    coded += aim.mixed * np.float32(MIXED * loudest**2)
+    most: Kept | None = None
+    for number, box in enumerate(boxes):
+        place = _inside(channel, box.area)
+        if place is None:
             continue
-        was, now = source[y1:y2, x1:x2][here], result[y1:y2, x1:x2][here]
-        if float(np.mean(was * was)) >= flat**2 and _is_sharp(was, now, style, max_gain):
-            return True
-    return False
+        sides = box.cell_px // channel.step_x, box.cell_px // channel.step_y
+        grain, within, cells = _noise(box, channel)
+        excess = _excess(
+            aim.owner[place] == number,
+            np.ascontiguousarray(lost[place]),
+            np.ascontiguousarray(rest[place]),
+            coded[place] + np.float32(grain**2),
+            place[1].start + channel.left,
+            place[0].start + channel.top,
+            max(min(sides), 1),
+            max(sides),
+            within**2 + coding.averages**2,
+            cells**2 + coding.averages**2,
+            max_gain,
+        )
+        if most is None or excess > most.excess:
+            most = Kept(box, excess)
+    return most
 
 
-def _detail(channel: Plane, window: int) -> NDArray[np.float32]:
-    """The channel minus its local mean over ``window`` samples: what a blur must have removed.
+def _rough(aim: Expected) -> NDArray[np.bool_]:
+    """[h, w]: which samples lie in blocks of 8 x 8 that are no smooth part of a redaction."""
+    height, width = aim.levels.shape
+    margins = ((0, -height % 8), (0, -width % 8))
+    levels = np.pad(aim.levels, margins, mode="edge").reshape(-(-height // 8), 8, -1, 8)
+    owner = np.pad(aim.owner, margins, mode="edge").reshape(levels.shape)
+    first = owner[:, :1, :, :1]
+    rough = (np.ptp(levels, axis=(1, 3)) > SMOOTH) | ((owner != first) | (owner < 0)).any(
+        axis=(1, 3)
+    )
+    return np.repeat(np.repeat(rough, 8, 0), 8, 1)[:height, :width]
 
-    Continued beyond its border so that slopes go on: a slope, which a blur keeps, is no detail.
+
+def _inside(channel: Channel, area: IntBox) -> tuple[slice, slice] | None:
+    """Rows and columns of the channel's samples that a box covers; None for none."""
+    found = []
+    steps = (channel.step_x, channel.step_y)
+    for axis, (step, offset) in enumerate(zip(steps, (channel.left, channel.top), strict=True)):
+        own = channel.samples.shape[1 - axis]
+        start = max(area[axis] // step - offset, 0)
+        end = min(-(-min(area[axis + 2], channel.size[axis]) // step) - offset, own)
+        found.append(slice(start, end))
+    columns, rows = found
+    return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else None
+
+
+def _noise(box: RedactionBox, channel: Channel) -> tuple[float, float, float]:
+    """Standard deviations of a box's noise: of samples, of parts of its cells, of its cells."""
+    level = 0.0 if box.style.mode == "solid" else box.style.noise
+    cells = level * (CELL_NOISE if channel.shared else 0) + level * COLOUR_NOISE
+    smooth = box.style.mode == "blur"
+    grain = GRAIN * level if smooth and channel.shared else 0.0
+    return grain, WITHIN_CELLS * cells if smooth else 0.0, cells
+
+
+@compiled
+def _excess(
+    own: NDArray[np.bool_],
+    lost: Floats,
+    left: Floats,
+    noise: Floats,
+    x: int,
+    y: int,
+    side: int,
+    longest: int,
+    within: float,
+    cells: float,
+    max_gain: float,
+) -> float:
+    """How far above what is allowed ``left`` follows ``lost`` at any scale: 1 is the bound.
+
+    Both are split into the differences between averages of squares and of squares twice as large,
+    which do not overlap in what they tell (analysis of variance). At each scale over the whole, and
+    for all scales up to a square's side over that square, the share of ``lost`` that is in ``left``
+    is found by regression, with the standard deviation that noise would give it.
+
+    Args:
+        own: [h, w] which samples are judged.
+        noise: [h, w] variance of noise on each of them.
+        x, y: place of the first of them in the channel: squares lie on its grid.
+        side, longest: shorter and longer side of a cell, in samples.
+        within, cells: variance of noise on averages of parts of cells and of cells.
     """
-    levels = channel.astype(np.float32)
-    reach = window // 2
-    margins = [(min(reach, length - 1), min(reach, length - 1)) for length in levels.shape]
-    wide = np.pad(levels, margins, mode="reflect", reflect_type="odd")
-    mean = cv2.blur(wide, (window, window), borderType=cv2.BORDER_REPLICATE)
-    (top, _), (left, _) = margins
-    height, width = levels.shape
-    return np.asarray(levels - mean[top : top + height, left : left + width], dtype=np.float32)
+    height, width = own.shape
+    count = np.empty((height, width))
+    sums = np.empty((3, height, width))
+    for row in range(height):
+        for column in range(width):
+            here = 1.0 if own[row, column] else 0.0
+            count[row, column] = here
+            sums[0, row, column] = here * lost[row, column]
+            sums[1, row, column] = here * left[row, column]
+            sums[2, row, column] = here * noise[row, column]
+    below = np.zeros((3, height, width))
+    total = np.zeros(3)
+    judged = count.sum()
+    most = 0.0
+    scale = 1
+    while True:
+        last = scale >= longest or (count.shape[0] == 1 and count.shape[1] == 1)
+        if last:
+            rows, columns = 1, 1
+        else:
+            rows = (y + count.shape[0] - 1) // 2 - y // 2 + 1
+            columns = (x + count.shape[1] - 1) // 2 - x // 2 + 1
+        wide_count = np.zeros((rows, columns))
+        wide_sums = np.zeros((3, rows, columns))
+        wide_below = np.zeros((3, rows, columns))
+        for row in range(count.shape[0]):
+            to_row = 0 if last else (y + row) // 2 - y // 2
+            for column in range(count.shape[1]):
+                to_column = 0 if last else (x + column) // 2 - x // 2
+                wide_count[to_row, to_column] += count[row, column]
+                for i in range(3):
+                    wide_sums[i, to_row, to_column] += sums[i, row, column]
+                    wide_below[i, to_row, to_column] += below[i, row, column]
+        coarse = cells if scale >= side else within
+        if scale == 1 and side > 1:
+            coarse = 0.0
+        band = np.zeros(3)
+        for row in range(count.shape[0]):
+            to_row = 0 if last else (y + row) // 2 - y // 2
+            for column in range(count.shape[1]):
+                to_column = 0 if last else (x + column) // 2 - x // 2
+                n = count[row, column]
+                if n == 0:
+                    continue
+                parent = wide_count[to_row, to_column]
+                d = sums[0, row, column] / n - wide_sums[0, to_row, to_column] / parent
+                r = sums[1, row, column] / n - wide_sums[1, to_row, to_column] / parent
+                common, energy = n * d * r, n * d * d
+                chance = energy * (sums[2, row, column] / n + n * coarse)
+                wide_below[0, to_row, to_column] += common
+                wide_below[1, to_row, to_column] += energy
+                wide_below[2, to_row, to_column] += chance
+                band[0] += common
+                band[1] += energy
+                band[2] += chance
+        total += band
+        most = max(most, _above(band[0], band[1], band[2], judged, max_gain))
+        most = max(most, _above(total[0], total[1], total[2], judged, max_gain))
+        scale *= 2
+        if last:
+            return most
+        if scale >= SMALLEST_PART:
+            for row in range(rows):
+                for column in range(columns):
+                    common, energy, chance = wide_below[:, row, column]
+                    here = wide_count[row, column]
+                    most = max(most, _above(common, energy, chance, here, max_gain))
+        count, sums, below = wide_count, wide_sums, wide_below
+        x, y = x // 2, y // 2
 
 
-def _tiles(width: int, height: int) -> Iterator[IntBox]:
-    """Up to 4 x 4 tiles, the corners among them (an ellipse would leave those sharp)."""
-    across = _cuts(width)
-    down = _cuts(height)
-    for y1, y2 in pairwise(down):
-        for x1, x2 in pairwise(across):
-            yield (x1, y1, x2, y2)
-
-
-def _cuts(length: int) -> list[int]:
-    count = max(1, min(_TILES_A_SIDE, length // _SHORTEST_TILE))
-    return [length * i // count for i in range(count + 1)]
-
-
-def _is_sharp(
-    source: NDArray[np.float32], result: NDArray[np.float32], style: Style, max_gain: float
-) -> bool:
-    energy = float(np.mean(source * source))
-    common = float(np.mean(source * result))
-    gain = common / energy
-    correlation = common / math.sqrt(energy * max(float(np.mean(result * result)), 1e-9))
-    # the keyed noise correlates with the source by chance: three standard deviations are allowed
-    chance = 3 * style.noise / math.sqrt(energy * source.size)
-    if chance > max_gain:  # the noise alone could look like this
-        return False
-    return correlation > MAX_CORRELATION[style.mode] and gain > max_gain + min(chance, 0.3)
+@compiled
+def _above(common: float, energy: float, chance: float, samples: float, max_gain: float) -> float:
+    """The share ``common / energy`` against what is allowed, and against what noise does."""
+    if energy <= FLAT * FLAT * samples or chance <= 0:
+        return 0.0
+    return min(common / energy / max_gain, common / math.sqrt(chance) / CHANCE)

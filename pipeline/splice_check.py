@@ -1,29 +1,34 @@
 """The last look at a spliced JPEG: only blocks under a mask differ, and what is in them is gone.
 
 Every output: its headers are the source's, its coefficients outside the masks are the source's, and
-little detail is left inside. A share of them: decoded as a whole by a decoder that shares no code
-with the splicing, and compared pixel by pixel outside the masks.
+little of the detail inside is left, in brightness and colours. A share of them: decoded as a whole
+by a decoder that shares no code with the splicing, and compared pixel by pixel outside the masks.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import OutputRejected
+from pipeline.expected import Channel
 from pipeline.jpeg.areas import (
-    McuArea,
     apart,
     block_numbers,
     decoded_area,
     mcu_area,
     mcus_of,
 )
+from pipeline.jpeg.colours import shared_components
+from pipeline.jpeg.coverage import blocks_to_judge
+from pipeline.jpeg.dct import AVERAGE_UNIT, BASIS, DECODED, Floats, Ints, Shorts, Uses
 from pipeline.jpeg.entropy import Longs
-from pipeline.jpeg.frame import ComponentGrid, Frame, scans_of
+from pipeline.jpeg.frame import ZIGZAG, ComponentGrid, Frame, scans_of
 from pipeline.jpeg.rewrite import colour_coding
 from pipeline.jpeg.segments import DHT, SOS, JpegStructure, parse_jpeg
 from pipeline.jpeg.sequential import Rewritten, SequentialScan, rewritten_units
@@ -31,11 +36,14 @@ from pipeline.jpeg.splice import Spliced
 from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.jpeg.whole import WholePicture
 from pipeline.orientation import IntBox
-from pipeline.redaction import RedactionBox, touched_area
-from pipeline.residual import keeps_detail
+from pipeline.redaction import RedactionBox, needed_area, touched_area
+from pipeline.residual import Coding, most_kept
 
 Pixels = NDArray[Any]
 Mask = NDArray[np.bool_]
+
+# Above this step nothing of a smooth block is coded but its noise.
+FINE = 40
 
 
 def check_spliced(
@@ -66,7 +74,7 @@ def check_spliced(
     differ = (units.before != units.after).any(axis=2)
     if (differ & ~_of_units(frame, units.mcus, allowed_blocks(frame, boxes))).any():
         raise OutputRejected("changed_outside", "coefficients outside the boxes have changed")
-    _check_detail(spliced.source, units, boxes, max_gain)
+    _check_detail(spliced.source, units, boxes, max_gain, shared_components(source, before))
 
 
 def _headers(data: bytes, structure: JpegStructure, rewritten: bool) -> list[bytes]:
@@ -151,71 +159,72 @@ def _check_detail(
     units: Rewritten,
     boxes: Sequence[RedactionBox],
     max_gain: float,
+    shared: Sequence[bool],
 ) -> None:
     frame = source.frame
-    areas = apart(mcu_area(frame, pixels) for pixels in _touched(frame, boxes))
+    size = (frame.width, frame.height)
+    reach = {box: mcu_area(frame, a) for box in boxes if (a := needed_area(box, *size)) is not None}
+    areas = apart(reach.values())
     mcus = mcus_of(frame, areas)
+    near = [[box for box in reach if area.meets(reach[box])] for area in areas]
     before = source.read(mcus)
     after = before.copy()
     known = np.isin(units.mcus, mcus)
     after[np.searchsorted(mcus, units.mcus[known])] = units.after[known]
-    for area in areas:
+    for area, own in zip(areas, near, strict=True):
         grids = block_numbers(frame, area, mcus)
-        pair = [decoded_area(frame, area, one.reshape(-1, 64), grids) for one in (before, after)]
-        for was, now in zip(*pair, strict=True):
+        uses = [blocks_to_judge(grid, area, own, size) for grid in frame.components]
+        for was in decoded_area(frame, area, before.reshape(-1, 64), grids, uses):
             grid = frame.components[was.component]
-            for box in boxes:
-                place = _inside(frame, grid, area, box, (was.left, was.top))
-                if place is not None and keeps_detail(
-                    was.before[place],
-                    now.before[place],
-                    box.sigma_px / max(grid.step_x, grid.step_y),
-                    box.style,
-                    max_gain,
-                    colour=was.component > 0,
-                    borders=_borders(grid, box, boxes),
-                ):
-                    raise OutputRejected(
-                        "not_obscured",
-                        f"a {box.label} at {box.area} keeps its detail in the output",
-                    )
+            channel = Channel(
+                was.before.astype(np.float32),
+                was.left,
+                was.top,
+                grid.step_x,
+                grid.step_y,
+                size,
+                shared[was.component],
+                was.averages.astype(np.float32) / np.float32(AVERAGE_UNIT),
+            )
+            coded = after.reshape(-1, 64)[grids[was.component]]
+            left = partial(_left, coded, grid.steps, uses[was.component])
+            kept = most_kept(channel, left, own, max_gain, _coding(grid))
+            if kept is not None and kept.excess > 1:
+                raise OutputRejected("not_obscured", kept.what)
 
 
-def _borders(grid: ComponentGrid, box: RedactionBox, boxes: Sequence[RedactionBox]) -> list[IntBox]:
-    """Other boxes that meet ``box``, in samples from its own corner."""
-    left, top = max(box.x1, 0) // grid.step_x, max(box.y1, 0) // grid.step_y
-    return [
-        (
-            one.x1 // grid.step_x - left,
-            one.y1 // grid.step_y - top,
-            -(-one.x2 // grid.step_x) - left,
-            -(-one.y2 // grid.step_y) - top,
-        )
-        for one in boxes
-        if one.area != box.area
-        and one.x1 < box.x2
-        and box.x1 < one.x2
-        and one.y1 < box.y2
-        and box.y1 < one.y2
-    ]
+def _left(coded: Shorts, steps: Ints, uses: Uses, expected: Floats) -> Floats:
+    """What a coded part of the output has besides what is expected.
+
+    An AC coefficient of 0 tells nothing, be it that nothing was there or that it had no code.
+
+    Args:
+        coded: [rows, columns, 64] quantised coefficients in zigzag order.
+        steps: [64] in zigzag order.
+        uses: [rows, columns] which blocks are ``DECODED``; all others are given as 0.
+        expected: [8 rows, 8 columns] samples.
+    """
+    rows, columns = uses.shape
+    seen = uses == DECODED
+    own = coded[seen]
+    blocks = expected.reshape(rows, 8, columns, 8).transpose(0, 2, 1, 3)[seen] - np.float32(128)
+    aim = (BASIS @ blocks @ BASIS.T).reshape(-1, 64)[:, ZIGZAG]
+    found = own * steps.astype(np.float32) - aim
+    found[:, 1:] *= own[:, 1:] != 0
+    natural = np.empty_like(found)
+    natural[:, ZIGZAG] = found
+    samples = np.zeros((rows, columns, 8, 8), np.float32)
+    samples[seen] = BASIS.T @ natural.reshape(-1, 8, 8) @ BASIS
+    return np.asarray(samples.transpose(0, 2, 1, 3).reshape(expected.shape))
 
 
-def _inside(
-    frame: Frame, grid: ComponentGrid, area: McuArea, box: RedactionBox, origin: tuple[int, int]
-) -> tuple[slice, slice] | None:
-    """Rows and columns of the area's samples that lie in ``box``; None where it lies elsewhere."""
-    x1, y1 = max(box.x1, 0), max(box.y1, 0)
-    x2, y2 = min(box.x2, frame.width), min(box.y2, frame.height)
-    if x1 >= x2 or y1 >= y2:
-        return None
-    left, top, right, bottom = _samples(grid, (x1, y1, x2, y2))
-    width = 8 * grid.horizontal * (area.right - area.left)
-    height = 8 * grid.vertical * (area.bottom - area.top)
-    left, right = left - origin[0], right - origin[0]
-    top, bottom = top - origin[1], bottom - origin[1]
-    if left < 0 or top < 0 or right > width or bottom > height:
-        return None
-    return slice(top, bottom), slice(left, right)
+def _coding(grid: ComponentGrid) -> Coding:
+    """What quantising adds: little of it where nothing is fine, whatever the steps there are."""
+    steps = grid.steps.astype(float)
+    smooth, rough = (
+        float(np.sqrt(np.mean(some**2) / 12)) for some in (np.minimum(steps, FINE), steps)
+    )
+    return Coding(smooth, rough, float(steps[0]) / 8 / math.sqrt(12))
 
 
 def check_outside(

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own = [default_treatment(), *map(_setting, options.setting or [])]
     try:
         study = Study(options.data or data_root(), options.output, quick=options.quick)
-        treatments = [*(() if options.no_controls else CONTROLS), *own]
+        treatments = [*own, *(() if options.no_controls else CONTROLS)]
         if options.what in ("faces", "all"):
             study.faces(treatments)
         if options.what in ("plates", "all"):

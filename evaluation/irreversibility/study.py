@@ -12,7 +12,7 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from evaluation.irreversibility.embedding import FaceEmbedder
+from evaluation.irreversibility.embedding import EmbeddingPool, FaceEmbedder
 from evaluation.irreversibility.faces import Effort, FaceStudy
 from evaluation.irreversibility.identities import people, photographs
 from evaluation.irreversibility.plates import Read, brute_force, read_by_eye, read_by_network
@@ -49,23 +49,23 @@ class Study:
 
     def faces(self, treatments: Sequence[Treatment]) -> None:
         """Attack faces of people of whom several photographs are known, and single ones."""
-        embedder = FaceEmbedder()
+        embedder, pool = FaceEmbedder(), EmbeddingPool(Effort().processes)
         small = Effort(places=2, runs=2, steps=60, each=1)
         studies = [
             FaceStudy(people(self._data, embedder), embedder, small if self._quick else Effort())
         ]
         if not self._quick:
             singles = photographs(self._data, embedder, variations=2)
-            studies.append(FaceStudy(singles, embedder, Effort(places=2, each=2)))
+            studies.append(FaceStudy(singles, pool, Effort(places=2, each=2)))
         for study in studies:
             for treatment in treatments:
                 self._keep("faces", treatment, [asdict(a) for a in study.attacks(treatment)])
 
     def sizes(self, treatments: Sequence[Treatment]) -> None:
         """Attack faces of every size, without networks."""
-        embedder = FaceEmbedder()
+        embedder, pool = FaceEmbedder(), EmbeddingPool(Effort().processes)
         effort = Effort(places=2, runs=2 if self._quick else 4, steps=0, each=4)
-        study = FaceStudy(people(self._data, embedder), embedder, effort)
+        study = FaceStudy(people(self._data, embedder), pool, effort)
         for treatment in treatments:
             rows: list[Row] = []
             for size in SIZES[:2] if self._quick else SIZES:

@@ -40,6 +40,20 @@ def block_uses(frame: Frame, area: McuArea, boxes: Sequence[RedactionBox]) -> li
     return uses
 
 
+def blocks_to_judge(
+    grid: ComponentGrid, area: McuArea, boxes: Sequence[RedactionBox], size: tuple[int, int]
+) -> Uses:
+    """[rows, columns] of ``area``: ``DECODED`` under ``boxes`` and in cells below a block."""
+    rows = grid.vertical * (area.bottom - area.top)
+    columns = grid.horizontal * (area.right - area.left)
+    uses: Uses = np.zeros((rows, columns), np.int8)
+    for box in boxes:
+        pixels = needed_area(box, *size) if _is_fine(grid, box) else box.area
+        if pixels is not None:
+            uses[_meeting(grid, area, pixels)] = DECODED
+    return uses
+
+
 def _padded(pixels: IntBox, size: tuple[int, int]) -> IntBox:
     """``pixels`` with a coder's padding where they reach the picture's border."""
     x1, y1, x2, y2 = pixels

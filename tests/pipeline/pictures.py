@@ -52,8 +52,8 @@ def policy(
 
 
 def box(x1: int, y1: int, x2: int, y2: int, **style: Any) -> RedactionBox:
-    """A face box with the default style, or with some of it changed."""
-    return RedactionBox(x1, y1, x2, y2, Style(**style), "face")
+    """A face box in a style with several cells, or with some of it changed."""
+    return RedactionBox(x1, y1, x2, y2, Style(**{"strength": 0.4, "noise": 6, **style}), "face")
 
 
 def saved(pixels: Pixels, file_format: str, mode: str | None = None, **options: Any) -> bytes:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline import redaction
-from pipeline.cells import cell_means
+from pipeline.cells import cell_means, cells_in
 from pipeline.noise import NoiseKey
 from pipeline.policy import Dilation, Style
 from pipeline.redaction import RedactionBox, redact_pixels, touched_area
@@ -189,6 +189,15 @@ def noise_of(key: NoiseKey) -> Pixels:
     return redact_pixels(grey, [box(0, 0, 160, 160, strength=0.1)], key)
 
 
+@pytest.mark.parametrize("mode", ["blur", "pixelate"])
+def test_every_channel_has_noise_of_its_own(mode: str) -> None:
+    """The differences of channels are what colours are coded as: they must not stay exact."""
+    grey = np.full((160, 160, 3), 128, np.uint8)
+    after = redact_pixels(grey, [box(0, 0, 160, 160, strength=0.1, mode=mode)], KEY).astype(int)
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert (after[:, :, one] - after[:, :, other]).std() > 1
+
+
 def likeness(a: Pixels, b: Pixels) -> float:
     return abs(float(np.corrcoef(a.ravel(), b.ravel())[0, 1]))
 
@@ -216,12 +225,35 @@ def test_another_box_over_a_place_gives_no_second_sample(mode: str, shift: tuple
     assert np.array_equal(first[inner], second[inner])
 
 
-def test_coarse_cells_are_sums_of_fine_ones() -> None:
-    plane = textured(256, 256, 1)
-    limits = np.array([0, 0, 256, 256])
-    fine, coarse = (cell_means(plane, 0, 0, side, side, limits) for side in (16, 32))
-    sums = fine.reshape(8, 2, 8, 2).mean(axis=(1, 3))
-    assert np.abs(sums - coarse).max() < 1e-3
+def means_of(plane: Pixels, side: int) -> Pixels:
+    """Averages of all cells of a whole picture."""
+    height, width = plane.shape
+    cells = np.array([0, 0, cells_in(width, side), cells_in(height, side)])
+    return cell_means(plane, 0, 0, side, side, cells, np.array([width, height]), 1)
+
+
+@pytest.mark.parametrize("length", [256, 257, 263, 264, 271, 272, 280, 287])
+def test_coarse_cells_are_sums_of_fine_ones(length: int) -> None:
+    plane = textured(length, length, 1)
+    fine, coarse = means_of(plane, 16), means_of(plane, 32)
+    ends = [0, *(16 * i for i in range(1, len(fine))), length]
+    area = np.outer(np.diff(ends), np.diff(ends))
+    starts = 2 * np.arange(len(coarse))
+    sums, areas = (
+        np.add.reduceat(np.add.reduceat(values, starts, 0), starts, 1)
+        for values in (fine * area, area)
+    )
+    assert np.abs(sums / areas - coarse).max() < 1e-3
+
+
+@pytest.mark.parametrize("mode", ["blur", "pixelate"])
+def test_no_average_is_of_a_few_pixels_at_the_pictures_end(mode: str) -> None:
+    before = textured(129, 129, 1)
+    changed = before.copy()
+    changed[128, 128] ^= 0x80
+    boxes = [box(40, 20, 160, 160, mode=mode, noise=0)]
+    a, b = (redact_pixels(p, boxes, KEY).astype(int) for p in (before, changed))
+    assert np.abs(a - b).max() <= 1
 
 
 def test_there_is_noise_at_every_scale() -> None:
@@ -231,13 +263,10 @@ def test_there_is_noise_at_every_scale() -> None:
     levels = after.astype(np.float32) - 128
     bands = []
     for side in (1, 16, 64):
-        means = cell_means((levels * 64 + 8192).astype(np.uint16), 0, 0, side, side, WHOLE)
+        means = means_of((levels * 64 + 8192).astype(np.uint16), side)
         finer = cv2.blur(means, (3, 3)) if side == 1 else cv2.blur(means, (5, 5))
         bands.append(float((means - finer).std()) / 64)
     assert min(bands) > 0.8, f"noise by scale: {bands}"
-
-
-WHOLE = np.array([0, 0, 512, 512])
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,0 +1,226 @@
+"""Does the check of outputs refuse good ones, and does it miss bad ones?
+
+``python -m evaluation.refusals [--data DIR] [--sets NAME ...] [--every N]``
+
+Labelled pictures are redacted and checked as before publishing. Good outputs: the labelled boxes as
+the default policy has them; in each mode; at other strengths; with three random boxes that overlap
+them, of any mode. Forged ones, one labelled box at a time: nothing redacted, cells of an eighth and
+a quarter of the policy's size, a box left out among others that overlap it, nothing redacted under
+a hundred boxes, colours left. Ends with 1 if a good output is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, get_args
+from unittest import mock
+
+import numpy as np
+
+from evaluation.annotations import LabelledPicture, data_root, read_annotations
+from evaluation.markdown import table
+from pipeline import redaction
+from pipeline.encode import redact_image
+from pipeline.errors import ImageRefused, OutputRejected
+from pipeline.images import ImageInfo, ImageLimits, inspect_image
+from pipeline.jpeg import coverage, splice
+from pipeline.jpeg.dct import DECODED
+from pipeline.noise import NoiseKey
+from pipeline.output_check import check_output
+from pipeline.policy import DEFAULT_POLICY, Style, load_policy
+from pipeline.redaction import RedactionBox
+
+POLICY = load_policy(DEFAULT_POLICY)
+MODES: tuple[str, ...] = get_args(Style.model_fields["mode"].annotation)
+SIZES = ((0, "< 20 px"), (20, "20-47 px"), (48, "48-99 px"), (100, "100 px and more"))
+LEAST_SIDE = 8
+NEIGHBOURS = (0.75, 0.85)
+Counts = Counter[tuple[str, str, bool]]
+
+
+@contextmanager
+def smaller_cells(times: int) -> Iterator[None]:
+    """Whoever redacts now takes cells that are ``times`` smaller."""
+    right = redaction._cell_px
+
+    def smaller(width: int, height: int, strength: float) -> int:
+        return max(right(width, height, strength) // times, 1)
+
+    with mock.patch.object(redaction, "_cell_px", smaller):
+        yield
+
+
+@contextmanager
+def colours_left() -> Iterator[None]:
+    """Whoever redacts a JPEG now redacts brightness alone."""
+
+    def brightness(planes: Sequence[redaction.Plane], *rest: Any) -> None:
+        redaction.redact_planes([one for one in planes if one.channel in (None, 0)], *rest)
+
+    def everything(*arguments: Any) -> Any:
+        return [np.full_like(one, DECODED) for one in coverage.block_uses(*arguments)]
+
+    with (
+        mock.patch.object(splice, "redact_planes", brightness),
+        mock.patch.object(splice, "block_uses", everything),
+    ):
+        yield
+
+
+class _Picture:
+    """One labelled picture; ``boxes`` are the labelled ones as the policy has them."""
+
+    def __init__(self, path: Path, labels: LabelledPicture) -> None:
+        self.path = path
+        self.data = path.read_bytes()
+        self.info: ImageInfo = inspect_image(self.data, ImageLimits())
+        self.boxes = [
+            RedactionBox.around(one.box, POLICY.for_label(one.label).style, one.label)
+            for one in labels.boxes
+        ]
+
+    def refused(
+        self,
+        written: Sequence[RedactionBox],
+        asked: Sequence[RedactionBox],
+        writer: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> bool:
+        """Whether the check refuses an output of ``written`` boxes where ``asked`` are due."""
+        noise = NoiseKey(b"a secret of the measurement, 32 b", self.path.name)
+        with writer():
+            made = redact_image(self.data, self.info, written, noise=noise, policy=POLICY)
+        try:
+            check_output(
+                self.data, self.info, made.data, asked, POLICY, spliced=made.spliced, whole=False
+            )
+        except OutputRejected:
+            return True
+        return False
+
+
+def size_of(box: RedactionBox) -> str:
+    """In which row of :data:`SIZES` a box is, by its shorter side."""
+    side = min(box.x2 - box.x1, box.y2 - box.y1)
+    return next(name for least, name in reversed(SIZES) if side >= least)
+
+
+def styled(boxes: Sequence[RedactionBox], **changes: object) -> list[RedactionBox]:
+    """``boxes`` with some of their style changed."""
+    return [
+        RedactionBox(*one.area, one.style.model_copy(update=changes), one.label) for one in boxes
+    ]
+
+
+def hostile(picture: _Picture, draw: random.Random) -> list[RedactionBox]:
+    """The labelled boxes and three others over them, of any size, mode, strength and noise."""
+    boxes = list(picture.boxes)
+    for _ in range(3):
+        near = draw.choice(picture.boxes).area if picture.boxes else (0, 0, 100, 100)
+        width, height = (int(draw.choice([8, 20, 40, 80, 160, 300]) * k) for k in (1, 0.8))
+        x = int(draw.uniform(near[0] - width, near[2]))
+        y = int(draw.uniform(near[1] - height, near[3]))
+        style = Style.model_validate(
+            {
+                "mode": draw.choice(MODES),
+                "strength": draw.choice([0.1, 0.2, 0.4, 1, 2]),
+                "noise": draw.choice([0, 6, 20]),
+                "feather": draw.choice([0, 0.03, 0.15, 0.5]),
+            }
+        )
+        boxes.append(RedactionBox(x, y, x + width, y + height, style, "face"))
+    return boxes
+
+
+def measure_good(picture: _Picture, draw: random.Random, counts: Counts) -> None:
+    """Count good outputs that are refused."""
+    kinds: dict[str, list[RedactionBox]] = {}
+    if picture.boxes:
+        kinds = {mode: styled(picture.boxes, mode=mode) for mode in MODES}
+        kinds |= {f"blur, strength {k}": styled(picture.boxes, strength=k) for k in (0.1, 1, 2)}
+    kinds["with 3 random boxes of any style"] = hostile(picture, draw)
+    for kind, boxes in kinds.items():
+        largest = max(boxes, key=lambda one: min(one.x2 - one.x1, one.y2 - one.y1))
+        counts[kind, size_of(largest), picture.refused(boxes, boxes)] += 1
+
+
+def forgeries(
+    box: RedactionBox,
+) -> Iterator[tuple[str, list[RedactionBox], list[RedactionBox], Any]]:
+    """Each forged output: its name, the boxes that are written and asked for, and the writer."""
+    draw = random.Random(1)
+    width, height = box.x2 - box.x1, box.y2 - box.y1
+    corner = Style(strength=0.1, feather=0)
+    tiny = RedactionBox(0, 0, 1, 1, corner, box.label)
+
+    def moved(x: float, y: float) -> RedactionBox:
+        left, top = int(box.x1 + x * width), int(box.y1 + y * height)
+        return box.moved((left, top, left + width, top + height))
+
+    many = [moved(draw.uniform(-0.4, 0.4), draw.uniform(-0.4, 0.4)) for _ in range(100)]
+    yield "nothing redacted", [tiny], [box, tiny], nullcontext
+    yield "nothing redacted, 100 boxes", [tiny], [*many, tiny], nullcontext
+    yield "cells of 1/8", [box], [box], lambda: smaller_cells(8)
+    yield "cells of 1/4", [box], [box], lambda: smaller_cells(4)
+    yield "colours left", [box], [box], colours_left
+    for shift in NEIGHBOURS:
+        beside = [moved(shift, 0), moved(-shift, 0)]
+        yield f"left out between boxes {shift} beside it", beside, [box, *beside], nullcontext
+
+
+def measure_forged(picture: _Picture, counts: Counts) -> None:
+    """Count forged outputs that pass."""
+    for box in picture.boxes:
+        if min(box.x2 - box.x1, box.y2 - box.y1) < LEAST_SIDE:
+            continue
+        for name, written, asked, writer in forgeries(box):
+            if name == "colours left" and picture.info.mode != "RGB":
+                continue
+            counts[name, size_of(box), not picture.refused(written, asked, writer)] += 1
+
+
+def rows_of(counts: Counts, head: str) -> list[list[str]]:
+    """A table: how many of how many, by kind and size."""
+    rows = [[head, *(name for _, name in SIZES)]]
+    for kind in dict.fromkeys(kind for kind, _, _ in counts):
+        cells = [(counts[kind, n, True], counts[kind, n, False]) for _, n in SIZES]
+        rows.append([kind, *(f"{yes} of {yes + no}" if yes + no else "-" for yes, no in cells)])
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print both tables."""
+    parser = argparse.ArgumentParser(prog="evaluation.refusals", description=__doc__)
+    parser.add_argument("--data", type=Path, default=data_root() / "dev")
+    parser.add_argument("--sets", nargs="*", help="folders under DIR; by default all labelled")
+    parser.add_argument("--every", type=int, default=1, help="forge for every n-th picture alone")
+    options = parser.parse_args(argv)
+    files = sorted(options.data.glob("*/annotations.jsonl"))
+    files = [one for one in files if not options.sets or one.parent.name in options.sets]
+    if not files:
+        raise SystemExit(f"no annotations.jsonl in folders of {options.data}: give --data")
+    good: Counts = Counter()
+    forged: Counts = Counter()
+    draw, skipped = random.Random(5), 0
+    labelled = [(file.parent, picture) for file in files for picture in read_annotations(file)]
+    for number, (folder, labels) in enumerate(labelled):
+        try:
+            picture = _Picture(folder / labels.image, labels)
+            measure_good(picture, draw, good)
+            if picture.info.format == "jpeg" and number % options.every == 0:
+                measure_forged(picture, forged)
+        except ImageRefused:
+            skipped += 1
+    print(table(rows_of(good, "good outputs refused (size: the largest box)")))
+    print()
+    print(table(rows_of(forged, "forged outputs published")))
+    print(f"\n{len(labelled)} pictures, {skipped} that cannot be read")
+    return 1 if any(refused for _, _, refused in good) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,217 @@
+"""What a redaction must come to, noise apart: computed from the source for the output's check.
+
+None of the code that redacts is used, so that its mistakes are not made twice: averages over the
+cells of each box, drawn by matrices of spline weights, laid over each other from the weakest box to
+the strongest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.orientation import IntBox
+from pipeline.redaction import RedactionBox, strength_order
+
+Floats = NDArray[np.float32]
+Longs = NDArray[np.int64]
+GREY = 128.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Channel:
+    """One channel of a source, or of a part of it, 0..255.
+
+    Attributes:
+        samples: [h, w]; those that no box covers need not be known.
+        left, top: the first sample's place in the channel.
+        step_x, step_y: pixels that a sample spans.
+        size: (width, height) of the picture in pixels.
+        shared: whether it gets the noise that all channels share.
+        blocks: [h / 8, w / 8] averages of blocks, for cells that are whole blocks; None for none.
+    """
+
+    samples: Floats
+    left: int
+    top: int
+    step_x: int
+    step_y: int
+    size: tuple[int, int]
+    shared: bool
+    blocks: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expected:
+    """What boxes must come to in one channel.
+
+    Attributes:
+        levels: [h, w] float32; meaningless where ``owner`` is -1.
+        owner: [h, w] int32: number of the box that a sample is covered by, the strongest; -1
+            where there is none.
+        mixed: [h, w] whether the soft edge of a stronger box reaches the sample.
+    """
+
+    levels: Floats
+    owner: NDArray[np.int32]
+    mixed: NDArray[np.bool_]
+
+
+def expected(channel: Channel, boxes: Sequence[RedactionBox]) -> Expected:
+    """The channel with ``boxes`` redacted without noise."""
+    levels = channel.samples.copy()
+    owner = np.full(levels.shape, -1, np.int32)
+    mixed = np.zeros(levels.shape, bool)
+    numbers = {box: number for number, box in enumerate(boxes)}
+    for box in sorted(set(boxes), key=strength_order):
+        reach = box.feather_px
+        near = _samples_of(channel, box.area, reach)
+        if near is None:
+            continue
+        x1, y1, x2, y2 = near
+        away_x = _away(x1, x2, channel.left, channel.step_x, box.x1, box.x2)
+        away_y = _away(y1, y2, channel.top, channel.step_y, box.y1, box.y2)
+        share = _share(away_x, away_y, reach)
+        under = levels[y1:y2, x1:x2]
+        under += share * (_layer(channel, box, near) - under)
+        covered = share == 1
+        owner[y1:y2, x1:x2][covered] = numbers[box]
+        mixed[y1:y2, x1:x2] = ~covered & (mixed[y1:y2, x1:x2] | (share > 0))
+    return Expected(levels, owner, mixed)
+
+
+def _samples_of(channel: Channel, area: IntBox, reach: int) -> IntBox | None:
+    """The samples of the channel that a box of ``area`` may change; None for none.
+
+    None, too, where the box itself lies outside: then it changes nothing.
+    """
+    height, width = channel.samples.shape
+    if area[0] >= area[2] or area[1] >= area[3]:
+        return None
+    if area[0] >= channel.size[0] or area[1] >= channel.size[1] or area[2] <= 0 or area[3] <= 0:
+        return None
+    found = (
+        max((area[0] - reach) // channel.step_x - channel.left, 0),
+        max((area[1] - reach) // channel.step_y - channel.top, 0),
+        min(-(-(area[2] + reach) // channel.step_x) - channel.left, width),
+        min(-(-(area[3] + reach) // channel.step_y) - channel.top, height),
+    )
+    return found if found[0] < found[2] and found[1] < found[3] else None
+
+
+def _away(start: int, stop: int, offset: int, step: int, first: int, end: int) -> Floats:
+    """How many pixels samples ``start``..``stop`` lie outside ``first``..``end``."""
+    left = (np.arange(start, stop) + offset) * step
+    return np.maximum(np.maximum(first - (left + step - 1), left - (end - 1)), 0).astype(np.float32)
+
+
+def _share(away_x: Floats, away_y: Floats, reach: int) -> Floats:
+    """How much of a sample a box replaces: 1 inside, smoothly less over the soft edge."""
+    away = np.sqrt(away_x[None, :] ** 2 + away_y[:, None] ** 2) / np.float32(reach + 1)
+    away = np.minimum(away, 1)
+    return np.asarray(1 - away * away * (3 - 2 * away), np.float32)
+
+
+def _layer(channel: Channel, box: RedactionBox, near: IntBox) -> Floats:
+    """What one box puts over the samples ``near``."""
+    x1, y1, x2, y2 = near
+    if box.style.mode == "solid":
+        return np.full((y2 - y1, x2 - x1), GREY, np.float32)
+    across = _Line(box, 0, channel, x1, x2)
+    down = _Line(box, 1, channel, y1, y2)
+    means = _means(channel, across, down)
+    return np.asarray(down.weights @ means @ across.weights.T, np.float32)
+
+
+class _Line:
+    """The cells of one box along one side of the picture, and how they make its samples.
+
+    Args:
+        axis: 0 for columns, 1 for rows.
+        start, stop: samples of the channel's part.
+    """
+
+    def __init__(
+        self, box: RedactionBox, axis: int, channel: Channel, start: int, stop: int
+    ) -> None:
+        step = (channel.step_x, channel.step_y)[axis]
+        offset = (channel.left, channel.top)[axis]
+        length, side = channel.size[axis], box.cell_px
+        # less than half a cell at the end belongs to its neighbour
+        count = max((length + side // 2) // side, 1)
+        first = min((start + offset) * step // side, count - 1)
+        last = min(-(-((stop + offset) * step) // side), count)
+        starts = np.arange(first, last + 1) * side
+        if last == count:
+            starts[-1] = length
+        #: edges of the cells in samples of the channel's part
+        self.edges: Longs = -(-starts // step) - offset
+        self.whole_blocks = side % (8 * step) == 0
+        at = (np.arange(start, stop) + offset + 0.5) * step / side - first
+        points = last - first
+        if box.style.mode == "pixelate":
+            self.weights = _mixed(np.floor(at).astype(int)[:, None], np.ones((1, 1)), points)
+        elif channel.shared and side // max(channel.step_x, channel.step_y) >= 4:
+            # control points half as far apart come to the same curve but at the first and last
+            finer = _halving(points)
+            self.weights = np.asarray(_spline(2 * (at - 0.5), len(finer)) @ finer, np.float32)
+        else:
+            self.weights = _spline(at - 0.5, points)
+
+
+def _spline(place: NDArray[np.float64], points: int) -> Floats:
+    """Weights [n, points] of a cubic B-spline's control points at ``place``, 0 being the first."""
+    nearest = np.floor(place).astype(int)
+    t = place - nearest
+    weights = [
+        (1 - t) ** 3,
+        3 * t**3 - 6 * t**2 + 4,
+        -3 * t**3 + 3 * t**2 + 3 * t + 1,
+        t**3,
+    ]
+    return _mixed(nearest[:, None] + np.arange(-1, 3), np.stack(weights, axis=1) / 6, points)
+
+
+def _halving(points: int) -> Floats:
+    """[2 points - 1, points]: control points half as far apart, the nearest beyond the ends."""
+    fine = np.arange(2 * points - 1)
+    place = fine // 2
+    even = np.array([1, 6, 1]) / 8
+    odd = np.array([0, 4, 4]) / 8
+    weights = np.where((fine % 2 == 0)[:, None], even, odd)
+    return _mixed(place[:, None] + np.arange(-1, 2), weights, points)
+
+
+def _mixed(at: NDArray[Any], weights: NDArray[np.float64], points: int) -> Floats:
+    """[n, points] of weights, each added to control point ``at``; beyond the ends the nearest."""
+    out = np.zeros((len(at), points))
+    rows = np.broadcast_to(np.arange(len(at))[:, None], at.shape)
+    np.add.at(out, (rows, np.clip(at, 0, points - 1)), np.broadcast_to(weights, at.shape))
+    return out.astype(np.float32)
+
+
+def _means(channel: Channel, across: _Line, down: _Line) -> Floats:
+    """Averages [rows, columns] of the cells."""
+    x, y = across.edges, down.edges
+    if channel.blocks is not None and across.whole_blocks and down.whole_blocks:
+        # what lies beyond the last edge is a coder's padding and counts for nothing
+        wide = _overlap(x[0], x[-1])
+        high = _overlap(y[0], y[-1])
+        part = channel.blocks[y[0] // 8 : y[0] // 8 + len(high), x[0] // 8 : x[0] // 8 + len(wide)]
+        part = part * high[:, None] * wide
+        rows, columns = (y[:-1] - y[0]) // 8, (x[:-1] - x[0]) // 8
+    else:
+        part = channel.samples[y[0] : y[-1], x[0] : x[-1]]
+        rows, columns = y[:-1] - y[0], x[:-1] - x[0]
+    sums = np.add.reduceat(np.add.reduceat(part, columns, 1, np.float64), rows, 0, np.float64)
+    return np.asarray(sums / np.outer(np.diff(y), np.diff(x)), np.float32)
+
+
+def _overlap(start: int, stop: int) -> Longs:
+    """How many samples of ``start``..``stop`` each block of 8 holds; ``start`` is a block's."""
+    blocks = np.arange(start, stop, 8)
+    return np.minimum(blocks + 8, stop) - blocks

@@ -1,0 +1,197 @@
+"""Outputs of photographs that keep too much in a box are refused; good ones, in any style, pass."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evaluation import refusals
+from pipeline import redaction
+from pipeline.encode import RedactedImage, redact_image
+from pipeline.errors import OutputRejected
+from pipeline.expected import Channel, expected
+from pipeline.images import ImageLimits, inspect_image
+from pipeline.noise import NoiseKey
+from pipeline.output_check import check_output
+from pipeline.policy import load_policy
+from pipeline.redaction import RedactionBox, redact_pixels
+from serving.geometry import Box
+from tests.pipeline.pictures import DATA, box, faces, saved, textured
+
+POLICY = load_policy("default")
+KEY = NoiseKey(b"a secret of the operator, 32 byte", "street/1.jpg")
+Shifts = Sequence[tuple[float, float]]
+
+
+@cache
+def labelled() -> tuple[tuple[bytes, RedactionBox], ...]:
+    """Faces of at least 48 pixels with their files."""
+    return tuple(
+        (data, found)
+        for data, boxes in faces(9)
+        for xyxy in boxes
+        for found in [RedactionBox.around(Box(*xyxy), POLICY.face.style, "face")]
+        if min(found.x2 - found.x1, found.y2 - found.y1) >= 48
+    )
+
+
+def redacted(data: bytes, boxes: Sequence[RedactionBox]) -> RedactedImage:
+    info = inspect_image(data, ImageLimits())
+    return redact_image(data, info, boxes, noise=KEY, policy=POLICY)
+
+
+def verdict(
+    data: bytes, made: RedactedImage, boxes: Sequence[RedactionBox], *, whole: bool = False
+) -> str:
+    """Why the output would not be published; empty if it would."""
+    info = inspect_image(data, ImageLimits())
+    try:
+        check_output(data, info, made.data, boxes, POLICY, spliced=made.spliced, whole=whole)
+    except OutputRejected as error:
+        return error.reason
+    return ""
+
+
+def shifted(one: RedactionBox, shifts: Shifts) -> list[RedactionBox]:
+    width, height = one.x2 - one.x1, one.y2 - one.y1
+    return [
+        one.moved(
+            (
+                int(one.x1 + x * width),
+                int(one.y1 + y * height),
+                int(one.x2 + x * width),
+                int(one.y2 + y * height),
+            )
+        )
+        for x, y in shifts
+    ]
+
+
+@pytest.mark.parametrize(
+    "shifts",
+    [[(0.75, 0), (-0.75, 0)], [(0, 0.75), (0, -0.75)], [(0.85, 0), (-0.85, 0), (0, 0.85)]],
+)
+def test_a_sharp_strip_between_other_boxes_is_found(shifts: Shifts) -> None:
+    for data, skipped in labelled():
+        others = shifted(skipped, shifts)
+        assert verdict(data, redacted(data, others), [skipped, *others]) == "not_obscured"
+
+
+def test_many_boxes_hide_nothing_that_is_left_sharp() -> None:
+    for data, face in labelled():
+        draw = random.Random(1)
+        shifts = [(draw.uniform(-0.4, 0.4), draw.uniform(-0.4, 0.4)) for _ in range(100)]
+        tiny = box(0, 0, 1, 1, strength=0.1, feather=0)
+        boxes = [*shifted(face, shifts), tiny]
+        assert verdict(data, redacted(data, [tiny]), boxes) == "not_obscured"
+
+
+@pytest.mark.parametrize("weaker", [4, 8])
+def test_smaller_cells_than_the_policy_s_are_found(weaker: int) -> None:
+    found = []
+    for data, face in labelled():
+        with refusals.smaller_cells(weaker):
+            made = redacted(data, [face])
+        found.append(verdict(data, made, [face]))
+    assert found.count("not_obscured") >= 0.9 * len(found)
+    assert set(found) <= {"not_obscured", ""}
+
+
+def test_colours_left_are_found() -> None:
+    for data, face in labelled():
+        with refusals.colours_left():
+            made = redacted(data, [face])
+        assert verdict(data, made, [face]) == "not_obscured"
+
+
+def test_colours_left_in_a_file_of_pixels_are_found() -> None:
+    grey = textured(160, 120, 1).astype(float)
+    tint = 40 * np.sin(np.arange(160) / 3)[None, :, None] * np.array([1, 0, -1])
+    before = np.clip(0.3 * grey[:, :, None] + 90 + tint, 0, 255).astype(np.uint8)
+    boxes = [box(30, 20, 110, 100)]
+    data = saved(before, "PNG")
+    good = redacted(data, boxes)
+    assert verdict(data, good, boxes) == ""
+    after = redact_pixels(before, boxes, KEY).astype(float)
+    change = (after - before).mean(axis=2, keepdims=True)
+    left = np.clip(before + change, 0, 255).astype(np.uint8)
+    info = inspect_image(data, ImageLimits())
+    with pytest.raises(OutputRejected, match="keeps its detail"):
+        check_output(data, info, saved(left, "PNG"), boxes, POLICY)
+
+
+MIXES = [
+    [{"mode": "pixelate", "noise": 20}, {"mode": "blur", "noise": 20, "feather": 0.5}],
+    [{"mode": "pixelate", "noise": 0}, {"mode": "solid", "feather": 0}],
+    [{"mode": "blur", "strength": 2}, {"mode": "pixelate", "strength": 0.1}],
+    [{"mode": "solid"}, {"mode": "blur", "strength": 1, "noise": 0}],
+]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("styles", MIXES)
+def test_good_outputs_pass_where_styles_overlap(styles: list[dict[str, Any]], whole: bool) -> None:
+    for data, face in labelled():
+        first, second = shifted(face, [(0.1, 0), (0.4, -0.3)])
+        boxes = [
+            face,
+            *(box(*b.area, **s) for b, s in zip((first, second), styles, strict=True)),
+        ]
+        assert verdict(data, redacted(data, boxes), boxes, whole=whole) == ""
+
+
+def test_a_mosaic_at_the_border_passes() -> None:
+    """Its blocks' edges fall on edges of the source."""
+    path = DATA / "dev" / "plate_negatives" / "images" / "neg-0512.jpg"
+    if not path.is_file():
+        pytest.skip(f"no development data under {DATA} (set STREETBLUR_DATA)")
+    data, boxes = path.read_bytes(), [box(-80, 84, 53, 217, mode="pixelate")]
+    assert verdict(data, redacted(data, boxes), boxes, whole=True) == ""
+
+
+def mixed_boxes() -> Iterator[list[RedactionBox]]:
+    draw = random.Random(4)
+    for _ in range(30):
+        boxes = []
+        for _ in range(draw.randint(1, 4)):
+            x, y, side = draw.randint(-40, 180), draw.randint(-40, 130), draw.randint(6, 160)
+            boxes.append(
+                box(
+                    x,
+                    y,
+                    x + side,
+                    y + draw.randint(6, 160),
+                    mode=draw.choice(["blur", "pixelate", "solid"]),
+                    strength=draw.choice([0.1, 0.4, 1, 2]),
+                    feather=draw.choice([0, 0.15, 0.5]),
+                    noise=0,
+                )
+            )
+        yield boxes
+
+
+def test_what_is_expected_is_what_a_redaction_without_noise_gives() -> None:
+    """Two codes that share nothing but the boxes."""
+    before = textured(197, 131, 1)
+    for boxes in mixed_boxes():
+        aim = expected(
+            Channel(before.astype(np.float32), 0, 0, 1, 1, (197, 131), shared=True), boxes
+        )
+        after = redact_pixels(before, boxes, KEY)
+        judged = aim.owner >= 0
+        assert np.abs(aim.levels - after)[judged].max(initial=0) <= 1.5, boxes
+
+
+def test_the_check_does_not_redact_with_the_code_it_checks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, face = labelled()[0]
+    made = redacted(data, [face])
+    monkeypatch.setattr(redaction, "paint", None)
+    monkeypatch.setattr(redaction, "redact_planes", None)
+    assert verdict(data, made, [face]) == ""
