@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INPUT ?=
 OUTPUT ?= demo/output
 
-.PHONY: setup demo triton test lint nightly bench lock clean
+.PHONY: setup demo triton test lint nightly bench attack attackers lock clean
 
 setup: $(VENV)/.installed  ## the environment in .venv/, with .venv/bin/streetblur
 
@@ -32,6 +32,12 @@ lint: $(VENV)/.installed-dev  ## style, types, import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+attackers: $(VENV)/.installed-dev  ## what attackers need besides; without it their tests are skipped
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,attack]'
+
+attack: attackers  ## try to bring back what the default policy redacts; an hour or two
+	$(BIN)/python -m evaluation.irreversibility all --output irreversibility.json
 
 test: lint  ## lint and all tests but the nightly ones
 	$(BIN)/python -m pytest -m "not nightly"

@@ -30,8 +30,7 @@ FLAT = 1.0
 WITHIN_CELLS = 0.5
 # Grey levels between which a block of 8 x 8 samples counts as smooth.
 SMOOTH = 24
-# Standard deviation of what coding adds where a mask's edge crosses a block, beside quantising: 2
-# of 748 good outputs were refused without it.
+# Standard deviation of what coding adds where a mask's edge crosses a block, beside quantising.
 EDGE = 6.0
 # Samples that have the same noise where the soft edge of one box mixes that of two.
 MIXED = 16

@@ -52,13 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--setting",
         action="append",
+        type=_setting,
+        default=[],
         metavar="MODE:STRENGTH:NOISE",
         help="also attack this one; may be given several times (blur:1:12)",
     )
     parser.add_argument("--no-controls", action="store_true", help="only the default and --setting")
     parser.add_argument("--quick", action="store_true", help="fewer places, runs and steps")
     options = parser.parse_args(arguments)
-    own = [default_treatment(), *map(_setting, options.setting or [])]
+    own = [default_treatment(), *options.setting]
     try:
         study = Study(options.data or data_root(), options.output, quick=options.quick)
         treatments = [*own, *(() if options.no_controls else CONTROLS)]
@@ -76,8 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _setting(text: str) -> Redacted:
-    mode, strength, noise = text.split(":")
-    return Redacted(float(strength), float(noise), mode)
+    try:
+        mode, strength, noise = text.split(":")
+        made = Redacted(float(strength), float(noise), mode)
+        _ = made.style
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no setting; write MODE:STRENGTH:NOISE as in a policy's style, "
+            "for instance blur:1:12 or pixelate:2:8"
+        ) from error
+    return made
 
 
 if __name__ == "__main__":

@@ -34,14 +34,16 @@ class Effort:
     Attributes:
         places: of the grid, along each axis.
         runs: redactions of each picture at each place, with fresh secrets.
-        steps: batches that networks are trained on; 0 for no networks.
+        steps: batches that the naming network is trained on; 0 for no networks.
+        restoring: batches that the restoring network is trained on; 0 for none.
         each: copies of each probe that an embedding is taken of.
         processes: that redact.
     """
 
     places: int = 3
     runs: int = 4
-    steps: int = 300
+    steps: int = 200
+    restoring: int = 120
     each: int = 4
     processes: int = 2
 
@@ -160,9 +162,13 @@ class FaceStudy:
                 undone = deconvolved(crops[probes], sigma, method)
                 guess = self._named_by_embedding(seen, undone, chips[probes])
                 yield f"{method}, then embedding", copies, guess
-            if steps:
+            if self._effort.restoring:
                 undone, of = restored(
-                    seen, self._clear, copies, steps=steps, each=self._effort.each
+                    seen,
+                    self._clear,
+                    copies,
+                    steps=self._effort.restoring,
+                    each=self._effort.each,
                 )
                 guess = self._named_by_embedding(seen, undone, of)
                 yield "restoring network, then embedding", copies, guess

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from scipy.stats import binomtest
 
+from evaluation.demo.plates import Kind
 from evaluation.irreversibility.embedding import EmbeddingPool, FaceEmbedder
 from evaluation.irreversibility.faces import Effort, FaceStudy
 from evaluation.irreversibility.identities import people, photographs
@@ -24,6 +26,8 @@ from evaluation.markdown import table
 TARGET = 0.03
 SIZES = (12, 24, 48, 96, 192, 384, 600)
 PLATE_SETS = ("openalpr_us", "openalpr_eu", "openalpr_br")
+# Formats that end with three digits: the fewest candidates there are.
+PLATE_KINDS: tuple[Kind, ...] = ("us", "eu_square")
 _PACKAGES = ("streetblur", "numpy", "scikit-learn", "scikit-image", "torch", "dlib-bin")
 _COPIES = 16
 # So many plates that none read leaves an upper bound below 3 points.
@@ -50,13 +54,13 @@ class Study:
     def faces(self, treatments: Sequence[Treatment]) -> None:
         """Attack faces of people of whom several photographs are known, and single ones."""
         embedder, pool = FaceEmbedder(), EmbeddingPool(Effort().processes)
-        small = Effort(places=2, runs=2, steps=60, each=1)
+        small = Effort(places=2, runs=2, steps=60, restoring=30, each=1)
         studies = [
             FaceStudy(people(self._data, embedder), embedder, small if self._quick else Effort())
         ]
         if not self._quick:
             singles = photographs(self._data, embedder, variations=2)
-            studies.append(FaceStudy(singles, pool, Effort(places=2, each=2)))
+            studies.append(FaceStudy(singles, pool, Effort(places=2, restoring=0, each=2)))
         for study in studies:
             for treatment in treatments:
                 self._keep("faces", treatment, [asdict(a) for a in study.attacks(treatment)])
@@ -64,7 +68,7 @@ class Study:
     def sizes(self, treatments: Sequence[Treatment]) -> None:
         """Attack faces of every size, without networks."""
         embedder, pool = FaceEmbedder(), EmbeddingPool(Effort().processes)
-        effort = Effort(places=2, runs=2 if self._quick else 4, steps=0, each=4)
+        effort = Effort(places=2, runs=2 if self._quick else 4, steps=0, restoring=0, each=4)
         study = FaceStudy(people(self._data, embedder), pool, effort)
         for treatment in treatments:
             rows: list[Row] = []
@@ -76,7 +80,7 @@ class Study:
     def plates(self, treatments: Sequence[Treatment]) -> None:
         """Read plates: real ones by OCR, drawn ones by a network and by brute force."""
         reader = TextReader()
-        number, training, steps = (20, 400, 60) if self._quick else (_PLATES, 6000, 400)
+        number, training, steps = (20, 400, 60) if self._quick else (_PLATES, 3000, 250)
         for treatment in treatments:
             rows: list[Row] = []
             for name in PLATE_SETS:
@@ -84,12 +88,14 @@ class Study:
                 rows.append(_read("text reader", name, 1, read, chance=0.0))
             read = read_by_network(treatment, "us", training=training, plates=500, steps=steps)
             rows.append(_read("trained network", "us, last three", 1, read, chance=1e-3))
-            for copies in (1, _COPIES) if treatment.fresh else (1,):
-                forced = brute_force(treatment, "us", plates=number, copies=copies)
+            every = (1, _COPIES) if treatment.fresh else (1,)
+            for kind, copies in itertools.product(PLATE_KINDS, every):
+                forced = brute_force(treatment, kind, plates=number, copies=copies)
                 exact = sum(one.exact for one in forced)
                 symbols = sum(one.symbols for one in forced) / (3 * len(forced))
                 read = Read(exact, len(forced), symbols)
-                rows.append(_read("brute force", "us, last three", copies, read, chance=1e-3))
+                what = f"{kind}, last three"
+                rows.append(_read("brute force", what, copies, read, chance=1e-3))
             for row in rows:
                 print(
                     f"{treatment.name}: {row['attacker']}, {row['what']}, copies {row['copies']}: "

@@ -91,10 +91,12 @@ def test_many_boxes_hide_nothing_that_is_left_sharp() -> None:
         assert verdict(data, redacted(data, [tiny]), boxes) == "not_obscured"
 
 
-@pytest.mark.parametrize("weaker", [4, 8])
-def test_smaller_cells_than_the_policy_s_are_found(weaker: int) -> None:
+@pytest.mark.parametrize(("strength", "weaker"), [(0.4, 4), (0.4, 8), (2.0, 16)])
+def test_smaller_cells_than_the_policy_s_are_found(strength: float, weaker: int) -> None:
     found = []
-    for data, face in labelled():
+    for data, one in labelled():
+        style = POLICY.face.style.model_copy(update={"strength": strength})
+        face = RedactionBox(*one.area, style, one.label)
         with refusals.smaller_cells(weaker):
             made = redacted(data, [face])
         found.append(verdict(data, made, [face]))
