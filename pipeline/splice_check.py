@@ -24,10 +24,10 @@ from pipeline.jpeg.areas import (
     mcu_area,
     mcus_of,
 )
+from pipeline.jpeg.bitstream import Longs
 from pipeline.jpeg.colours import shared_components
 from pipeline.jpeg.coverage import blocks_to_judge
 from pipeline.jpeg.dct import AVERAGE_UNIT, BASIS, DECODED, Floats, Ints, Shorts, Uses
-from pipeline.jpeg.entropy import Longs
 from pipeline.jpeg.frame import ZIGZAG, ComponentGrid, Frame, scans_of
 from pipeline.jpeg.rewrite import colour_coding
 from pipeline.jpeg.segments import DHT, SOS, JpegStructure, parse_jpeg

@@ -9,21 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.compiled import Number, compiled, inlined
-from pipeline.jpeg.entropy import (
-    BAD_CODE,
-    MAX_DC,
-    OK,
-    OUT_OF_RANGE,
-    TOO_SHORT,
-    Ints,
-    Longs,
-    Shorts,
-    Words,
-    bits_of,
-    extended,
-    peek,
-    put,
-)
+from pipeline.jpeg.bitstream import Longs, Words, bits_of, extended, peek, put
+from pipeline.jpeg.entropy import BAD_CODE, MAX_DC, OK, OUT_OF_RANGE, TOO_SHORT, Ints, Shorts
 from pipeline.jpeg.huffman import MAX_DC_BITS
 
 # Correction bits that wait for the end of a run of blocks; libjpeg allows itself as many.

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.compiled import Number, compiled
-from pipeline.jpeg.entropy import Longs, Shorts
+from pipeline.jpeg.bitstream import Longs
+from pipeline.jpeg.entropy import Shorts
 from pipeline.jpeg.sequential import SequentialScan
 from pipeline.jpeg.unspliceable import Unspliceable
 

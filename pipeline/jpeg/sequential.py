@@ -13,8 +13,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.jpeg import entropy
-from pipeline.jpeg.entropy import Ints, Longs, Shorts, Words
+from pipeline.jpeg import bitstream, entropy
+from pipeline.jpeg.bitstream import Longs, Words
+from pipeline.jpeg.entropy import Ints, Shorts
 from pipeline.jpeg.frame import Frame, ScanHeader
 from pipeline.jpeg.huffman import HuffmanTable
 from pipeline.jpeg.stretches import segment_bounds, segment_words, unstuffed, without_fill
@@ -234,7 +235,7 @@ class SequentialScan:
             reason = "codes" if bits == -entropy.NO_CODE else "scan"
             raise Unspliceable(reason, entropy.FAULTS[-bits])
         stuffed = np.empty(bits // 4, np.uint8)
-        size = entropy.stuff(out, 0, bits // 8, stuffed)
+        size = bitstream.stuff(out, 0, bits // 8, stuffed)
         spans += [-start, -start, begin - start, begin - start]
         found = [
             Span(first // self.interval, begin, min(end + 1, first + count), (a, b), (c, d))
@@ -295,7 +296,7 @@ def rewritten_units(source: SequentialScan, raw: bytes, spans: Sequence[Span]) -
 def _segment_units(
     source: SequentialScan, number: int, raw: bytes, spans: Sequence[Span]
 ) -> Iterator[Rewritten]:
-    words = np.zeros(len(raw) // 4 + 1 + entropy.PADDING_WORDS, np.uint32)
+    words = np.zeros(len(raw) // 4 + 1 + bitstream.PADDING_WORDS, np.uint32)
     bits = unstuffed(np.frombuffer(raw, np.uint8), (0, len(raw)), words)
     row = int(np.searchsorted(source.numbers, number))
     begin, _, _, _ = source.segments[row].tolist()
@@ -369,7 +370,7 @@ def _last_dc(unit: Shorts, tables: Tables) -> dict[int, int]:
 
 
 def _same(words: Words, at: int, stop: int, others: Words, to: int, end: int) -> None:
-    if stop - at != end - to or not entropy.same_bits(words, at, stop, others, to):
+    if stop - at != end - to or not bitstream.same_bits(words, at, stop, others, to):
         raise Unspliceable("differs", "coded data outside the rewritten stretches has changed")
 
 

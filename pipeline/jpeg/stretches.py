@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.jpeg import entropy
-from pipeline.jpeg.entropy import Longs, Words
+from pipeline.jpeg import bitstream, entropy
+from pipeline.jpeg.bitstream import Longs, Words
 from pipeline.jpeg.unspliceable import Unspliceable
 
 RST0 = 0xD0
@@ -63,13 +63,13 @@ def unstuffed(
     """Fill ``words`` with a segment; how many bits it has.
 
     Args:
-        marks: see :func:`pipeline.jpeg.entropy.unstuff`.
+        marks: see :func:`pipeline.jpeg.bitstream.unstuff`.
 
     Raises:
         Unspliceable: there is a marker in it.
     """
     nowhere = np.zeros(0, np.int64) if marks is None else marks
-    bits = entropy.unstuff(raw[bounds[0] : bounds[1]], words, nowhere)
+    bits = bitstream.unstuff(raw[bounds[0] : bounds[1]], words, nowhere)
     if bits < 0:
         raise Unspliceable("scan", "there is a marker where none should be")
     return bits
@@ -86,7 +86,7 @@ def segment_words(
     """The stretches ``numbers`` without stuffed bytes, and the table of them.
 
     Args:
-        marks: of the only stretch, see :func:`pipeline.jpeg.entropy.unstuff`.
+        marks: of the only stretch, see :func:`pipeline.jpeg.bitstream.unstuff`.
 
     Returns:
         Words, and [n, 4]: see :data:`pipeline.jpeg.entropy.SEGMENT_FIELDS`.
@@ -96,7 +96,7 @@ def segment_words(
     """
     codes = np.frombuffer(raw, np.uint8)
     size = sum(bounds[number][1] - bounds[number][0] for number in numbers)
-    words = np.zeros(size // 4 + len(numbers) + entropy.PADDING_WORDS, np.uint32)
+    words = np.zeros(size // 4 + len(numbers) + bitstream.PADDING_WORDS, np.uint32)
     rows: list[tuple[int, int, int, int]] = []
     at = 0
     for number in numbers.tolist():

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.jpeg import entropy, progressive
-from pipeline.jpeg.entropy import Longs, Shorts
+from pipeline.jpeg import bitstream, entropy, progressive
+from pipeline.jpeg.bitstream import Longs
+from pipeline.jpeg.entropy import Shorts
 from pipeline.jpeg.frame import Frame, ScanHeader
 from pipeline.jpeg.huffman import MAX_DC_BITS, HuffmanTable, fitted_table
 from pipeline.jpeg.segments import DHT, SOS, JpegStructure
@@ -218,7 +219,7 @@ class WholePicture:
                 tables, words,
             )  # fmt: skip
             stuffed = np.empty(bits // 4, np.uint8)
-            written = entropy.stuff(words, 0, bits // 8, stuffed)
+            written = bitstream.stuff(words, 0, bits // 8, stuffed)
             if number:
                 yield bytes([0xFF, RST0 + (number - 1) % 8])
             yield stuffed[:written].tobytes()
