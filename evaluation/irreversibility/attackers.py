@@ -93,7 +93,9 @@ def _discriminant(known: Floats, names: Longs, probes: Floats) -> Floats:
 
 
 def nearest(probes: Floats, truth: Longs, gallery: Floats, names: Longs) -> Guess:
-    """Whose known picture lies nearest.
+    """Whose known picture lies nearest, compared with how near it lies to other probes.
+
+    Without the latter (cohort normalisation) all blurred faces look like one person of the set.
 
     Args:
         probes: embeddings [n, d]; ``truth`` says whose they are.
@@ -102,7 +104,7 @@ def nearest(probes: Floats, truth: Longs, gallery: Floats, names: Longs) -> Gues
     away = np.linalg.norm(probes[:, None] - gallery[None], axis=2)
     people = int(names.max()) + 1
     least = np.stack([away[:, names == person].min(axis=1) for person in range(people)], axis=1)
-    return Guess(-least.astype(np.float32), truth)
+    return Guess((least.mean(axis=0) - least).astype(np.float32), truth)
 
 
 def _shrunk(crops: Pixels, side: int) -> Floats:
