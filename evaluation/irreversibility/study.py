@@ -56,7 +56,7 @@ class Study:
         embedder, pool = FaceEmbedder(), EmbeddingPool(Effort().processes)
         small = Effort(places=2, runs=2, steps=60, restoring=30, each=1)
         studies = [
-            FaceStudy(people(self._data, embedder), embedder, small if self._quick else Effort())
+            FaceStudy(people(self._data, embedder), pool, small if self._quick else Effort())
         ]
         if not self._quick:
             singles = photographs(self._data, embedder, variations=2)
@@ -104,9 +104,12 @@ class Study:
             self._keep("plates", treatment, [{"treatment": treatment.name} | r for r in rows])
 
     def holds(self, treatment: str) -> bool:
-        """Whether no attacker beats the target against ``treatment``."""
-        faces = [row for row in self._rows["faces"] if row["treatment"] == treatment]
+        """Whether ``treatment`` was attacked and no attacker beats the target."""
+        found = self._rows["faces"] + self._rows["sizes"]
+        faces = [row for row in found if row["treatment"] == treatment]
         plates = [row for row in self._rows["plates"] if row["treatment"] == treatment]
+        if not faces and not plates:
+            return False
         return all(row["rank1"]["high"] <= TARGET for row in faces) and all(
             row["exact"] == 0
             if row["attacker"] != "brute force"
