@@ -36,6 +36,7 @@ class Effort:
         runs: redactions of each picture at each place, with fresh secrets.
         steps: batches that the naming network is trained on; 0 for no networks.
         restoring: batches that the restoring network is trained on; 0 for none.
+        deconvolving: whether the blur is undone by its known kernel.
         each: copies of each probe that an embedding is taken of.
         processes: that redact.
     """
@@ -44,7 +45,8 @@ class Effort:
     runs: int = 4
     steps: int = 200
     restoring: int = 120
-    each: int = 4
+    deconvolving: bool = True
+    each: int = 1
     processes: int = 2
 
 
@@ -157,7 +159,7 @@ class FaceStudy:
             if copies == "one":
                 yield "embedding, known pictures redacted", copies, self._parrot(seen, crops, chips)
             sigma = sigma_of(treatment)
-            for method in ("wiener", "richardson_lucy"):
+            for method in ("wiener", "richardson_lucy") if self._effort.deconvolving else ():
                 probes = ~seen.known[chips]
                 undone = deconvolved(crops[probes], sigma, method)
                 guess = self._named_by_embedding(seen, undone, chips[probes])

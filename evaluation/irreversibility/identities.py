@@ -67,11 +67,13 @@ class People:
         return max(chip.identity for chip in self.chips) + 1
 
 
-def people(data: Path | None, embedder: FaceEmbedder) -> People:
+def people(data: Path | None, embedder: FaceEmbedder, known: int = 2, probes: int = 4) -> People:
     """The people of whom there are several photographs, in grey: half known, half probes.
 
     Args:
         data: the data folder; without it only those from packages.
+        known, probes: how many chips are made of each picture that is known, and of each probe:
+            the picture itself and variations of it, see :func:`photographs`.
     """
     pictures = _orl()
     if data is not None:
@@ -79,9 +81,14 @@ def people(data: Path | None, embedder: FaceEmbedder) -> People:
     chips: list[Chip] = []
     for identity, own in enumerate(pictures):
         for number, picture in enumerate(own):
-            grey = cv2.cvtColor(embedder.aligned(picture), cv2.COLOR_RGB2GRAY)
             # every second picture, since neighbours were often taken in one sitting
-            chips.append(Chip(np.dstack([grey] * 3), identity, number % 2 == 0))
+            named = number % 2 == 0
+            random = np.random.default_rng([20261122, identity, number])
+            aligned = embedder.aligned(picture)
+            varied = (_varied(aligned, random) for _ in range((known if named else probes) - 1))
+            for chip in (aligned, *varied):
+                grey = cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY)
+                chips.append(Chip(np.dstack([grey] * 3), identity, named))
     return People("people", tuple(chips))
 
 
