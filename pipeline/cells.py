@@ -268,7 +268,7 @@ def paint(
         size[1] = place[3] if limits[3] == cells_y else limits[3] * side_y
         if averages.shape[0] > 0 and side_x % 8 == 0 and side_y % 8 == 0:
             across, down = side_x // 8, side_y // 8
-            grid = cell_means(averages, left // 8, top // 8, across, down, limits, size, 8)
+            grid = cell_means(averages, 0, 0, across, down, limits, size, 8)
             grid /= np.float32(16)
         else:
             grid = cell_means(source, left, top, side_x, side_y, limits, size, 1)

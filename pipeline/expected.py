@@ -7,13 +7,15 @@ the strongest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.compiled import compiled
 from pipeline.orientation import IntBox
 from pipeline.redaction import RedactionBox, strength_order
 
@@ -32,7 +34,8 @@ class Channel:
         step_x, step_y: pixels that a sample spans.
         size: (width, height) of the picture in pixels.
         shared: whether it gets the noise that all channels share.
-        blocks: [h / 8, w / 8] averages of blocks, for cells that are whole blocks; None for none.
+        blocks: [rows, columns] averages of the blocks of 8 x 8 samples of the whole channel, for
+            cells that are whole blocks; None for none.
     """
 
     samples: Floats
@@ -148,13 +151,14 @@ class _Line:
         starts = np.arange(first, last + 1) * side
         if last == count:
             starts[-1] = length
-        #: edges of the cells in samples of the channel's part
-        self.edges: Longs = -(-starts // step) - offset
+        #: edges of the cells in samples, of the channel and of its part
+        self.edges: Longs = -(-starts // step)
+        self.own_edges: Longs = self.edges - offset
         self.whole_blocks = side % (8 * step) == 0
         at = (np.arange(start, stop) + offset + 0.5) * step / side - first
         points = last - first
         if box.style.mode == "pixelate":
-            self.weights = _mixed(np.floor(at).astype(int)[:, None], np.ones((1, 1)), points)
+            self.weights = _steps(at, points)
         elif channel.shared and side // max(channel.step_x, channel.step_y) >= 4:
             # control points half as far apart come to the same curve but at the first and last
             finer = _halving(points)
@@ -163,41 +167,50 @@ class _Line:
             self.weights = _spline(at - 0.5, points)
 
 
+@compiled
 def _spline(place: NDArray[np.float64], points: int) -> Floats:
-    """Weights [n, points] of a cubic B-spline's control points at ``place``, 0 being the first."""
-    nearest = np.floor(place).astype(int)
-    t = place - nearest
-    weights = [
-        (1 - t) ** 3,
-        3 * t**3 - 6 * t**2 + 4,
-        -3 * t**3 + 3 * t**2 + 3 * t + 1,
-        t**3,
-    ]
-    return _mixed(nearest[:, None] + np.arange(-1, 3), np.stack(weights, axis=1) / 6, points)
+    """Weights [n, points] of a cubic B-spline's control points at ``place``, 0 being the first.
+
+    Beyond the ends the nearest point counts.
+    """
+    out = np.zeros((len(place), points), np.float32)
+    for i in range(len(place)):
+        nearest = math.floor(place[i])
+        # how far away each of the four points is that the curve depends on there
+        for point in range(nearest - 1, nearest + 3):
+            away = abs(place[i] - point)
+            weight = (2 - away) ** 3 / 6 if away > 1 else (4 - 6 * away**2 + 3 * away**3) / 6
+            out[i, min(max(point, 0), points - 1)] += weight
+    return out
 
 
+@compiled
+def _steps(place: NDArray[np.float64], points: int) -> Floats:
+    """Weights [n, points] where each cell goes from a whole number to the next, and is even."""
+    out = np.zeros((len(place), points), np.float32)
+    for i in range(len(place)):
+        out[i, min(max(math.floor(place[i]), 0), points - 1)] = 1
+    return out
+
+
+@lru_cache(maxsize=256)
 def _halving(points: int) -> Floats:
     """[2 points - 1, points]: control points half as far apart, the nearest beyond the ends."""
-    fine = np.arange(2 * points - 1)
-    place = fine // 2
-    even = np.array([1, 6, 1]) / 8
-    odd = np.array([0, 4, 4]) / 8
-    weights = np.where((fine % 2 == 0)[:, None], even, odd)
-    return _mixed(place[:, None] + np.arange(-1, 2), weights, points)
-
-
-def _mixed(at: NDArray[Any], weights: NDArray[np.float64], points: int) -> Floats:
-    """[n, points] of weights, each added to control point ``at``; beyond the ends the nearest."""
-    out = np.zeros((len(at), points))
-    rows = np.broadcast_to(np.arange(len(at))[:, None], at.shape)
-    np.add.at(out, (rows, np.clip(at, 0, points - 1)), np.broadcast_to(weights, at.shape))
-    return out.astype(np.float32)
+    out = np.zeros((2 * points - 1, points), np.float32)
+    for fine in range(2 * points - 1):
+        place, between = divmod(fine, 2)
+        for point, eighths in ((place - 1, 1), (place, 6), (place + 1, 1)):
+            if not between:
+                out[fine, min(max(point, 0), points - 1)] += eighths / 8
+        if between:
+            out[fine, place : place + 2] = 0.5
+    return out
 
 
 def _means(channel: Channel, across: _Line, down: _Line) -> Floats:
     """Averages [rows, columns] of the cells."""
-    x, y = across.edges, down.edges
     if channel.blocks is not None and across.whole_blocks and down.whole_blocks:
+        x, y = across.edges, down.edges
         # what lies beyond the last edge is a coder's padding and counts for nothing
         wide = _overlap(x[0], x[-1])
         high = _overlap(y[0], y[-1])
@@ -205,6 +218,7 @@ def _means(channel: Channel, across: _Line, down: _Line) -> Floats:
         part = part * high[:, None] * wide
         rows, columns = (y[:-1] - y[0]) // 8, (x[:-1] - x[0]) // 8
     else:
+        x, y = across.own_edges, down.own_edges
         part = channel.samples[y[0] : y[-1], x[0] : x[-1]]
         rows, columns = y[:-1] - y[0], x[:-1] - x[0]
     sums = np.add.reduceat(np.add.reduceat(part, columns, 1, np.float64), rows, 0, np.float64)

@@ -108,8 +108,9 @@ class Plane:
         step_x, step_y: pixels that a sample spans.
         channel: number in the picture, for noise of its own; None where there is only one.
         shared: whether it gets the noise that all channels share (brightness, not colour).
-        averages: [h / 8, w / 8] int32 averages of blocks of 8 x 8 samples, in 1 / 16 grey levels:
-            where cells are whole blocks they are taken instead of ``source``; [0, 0] for none.
+        averages: [rows, columns] int32 averages of the blocks of 8 x 8 samples of the whole
+            channel, in 1 / 16 grey levels: where cells are whole blocks they are taken instead of
+            ``source``; [0, 0] for none.
     """
 
     source: Pixels
@@ -171,7 +172,8 @@ def redact_planes(
 
     Each layer is computed from the source, and layers are painted from the weakest to the
     strongest: a sample under several boxes is blurred once, by the strongest, in any order of
-    boxes. The planes must hold all of :func:`needed_area` of every box.
+    boxes. The planes must hold all of :func:`needed_area` of every box; with ``averages``,
+    :func:`touched_area` is enough for boxes whose cells are whole blocks.
     """
     noise_field = noise.field()
     places = [

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.compiled import compiled
-from pipeline.expected import Channel, Expected, expected
+from pipeline.expected import Channel, expected
 from pipeline.orientation import IntBox
 from pipeline.redaction import CELL_NOISE, COLOUR_NOISE, GRAIN, RedactionBox
 
@@ -93,7 +93,8 @@ def most_kept(
     loudest = max((_noise(box, channel)[2] for box in boxes), default=0.0)
     # which coefficients are 0 depends on the noise there, too
     rough, smooth = coding.rough**2 + loudest**2 + EDGE**2, coding.smooth**2
-    coded = np.where(_rough(aim), np.float32(rough), np.float32(smooth))
+    uneven = _rough(aim.levels, aim.owner)
+    coded = np.where(uneven, np.float32(rough), np.float32(smooth))
     coded += aim.mixed * np.float32(MIXED * loudest**2)
     most: Kept | None = None
     for number, box in enumerate(boxes):
@@ -120,17 +121,28 @@ def most_kept(
     return most
 
 
-def _rough(aim: Expected) -> NDArray[np.bool_]:
-    """[h, w]: which samples lie in blocks of 8 x 8 that are no smooth part of a redaction."""
-    height, width = aim.levels.shape
-    margins = ((0, -height % 8), (0, -width % 8))
-    levels = np.pad(aim.levels, margins, mode="edge").reshape(-(-height // 8), 8, -1, 8)
-    owner = np.pad(aim.owner, margins, mode="edge").reshape(levels.shape)
-    first = owner[:, :1, :, :1]
-    rough = (np.ptp(levels, axis=(1, 3)) > SMOOTH) | ((owner != first) | (owner < 0)).any(
-        axis=(1, 3)
-    )
-    return np.repeat(np.repeat(rough, 8, 0), 8, 1)[:height, :width]
+@compiled
+def _rough(levels: Floats, owner: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """[h, w]: which samples lie in blocks of 8 x 8 that are no smooth part of a redaction.
+
+    Args:
+        levels, owner: [h, w], see :class:`pipeline.expected.Expected`.
+    """
+    height, width = levels.shape
+    out = np.empty((height, width), np.bool_)
+    for top in range(0, height, 8):
+        bottom = min(top + 8, height)
+        for left in range(0, width, 8):
+            right = min(left + 8, width)
+            least = most = levels[top, left]
+            first = owner[top, left]
+            mixed = first < 0
+            for y in range(top, bottom):
+                for x in range(left, right):
+                    least, most = min(least, levels[y, x]), max(most, levels[y, x])
+                    mixed = mixed or owner[y, x] != first
+            out[top:bottom, left:right] = mixed or most - least > SMOOTH
+    return out
 
 
 def _inside(channel: Channel, area: IntBox) -> tuple[slice, slice] | None:

@@ -23,10 +23,11 @@ from pipeline.jpeg.areas import (
     decoded_area,
     mcu_area,
     mcus_of,
+    picture_averages,
 )
 from pipeline.jpeg.bitstream import Longs
 from pipeline.jpeg.colours import shared_components
-from pipeline.jpeg.coverage import blocks_to_judge
+from pipeline.jpeg.coverage import blocks_to_judge, coded_area
 from pipeline.jpeg.dct import AVERAGE_UNIT, BASIS, DECODED, Floats, Ints, Shorts, Uses
 from pipeline.jpeg.frame import ZIGZAG, ComponentGrid, Frame, scans_of
 from pipeline.jpeg.rewrite import colour_coding
@@ -36,7 +37,7 @@ from pipeline.jpeg.splice import Spliced
 from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.jpeg.whole import WholePicture
 from pipeline.orientation import IntBox
-from pipeline.redaction import RedactionBox, needed_area, touched_area
+from pipeline.redaction import RedactionBox, touched_area
 from pipeline.residual import Coding, most_kept
 
 Pixels = NDArray[Any]
@@ -163,10 +164,14 @@ def _check_detail(
 ) -> None:
     frame = source.frame
     size = (frame.width, frame.height)
-    reach = {box: mcu_area(frame, a) for box in boxes if (a := needed_area(box, *size)) is not None}
+    coded_areas = {box: coded_area(frame, box) for box in boxes}
+    reach = {box: mcu_area(frame, a) for box, a in coded_areas.items() if a is not None}
     areas = apart(reach.values())
     mcus = mcus_of(frame, areas)
     near = [[box for box in reach if area.meets(reach[box])] for area in areas]
+    averages = [
+        one.astype(np.float32) / np.float32(AVERAGE_UNIT) for one in picture_averages(frame, source)
+    ]
     before = source.read(mcus)
     after = before.copy()
     known = np.isin(units.mcus, mcus)
@@ -184,7 +189,7 @@ def _check_detail(
                 grid.step_y,
                 size,
                 shared[was.component],
-                was.averages.astype(np.float32) / np.float32(AVERAGE_UNIT),
+                averages[was.component],
             )
             coded = after.reshape(-1, 64)[grids[was.component]]
             left = partial(_left, coded, grid.steps, uses[was.component])

@@ -30,14 +30,16 @@ def warm_up() -> None:
     policy = load_policy(DEFAULT_POLICY)
     noise = NoiseKey(b"no secret: these pictures go nowhere", "")
     box = RedactionBox(10, 10, 70, 60, policy.face.style, "face")
+    even = policy.plate.style.model_copy(update={"mode": "pixelate"})
+    boxes = [box, RedactionBox(10, 70, 40, 80, even, "plate")]
     pixels = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE, 3), np.uint8)
     for progressive in (False, True):
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG", progressive=progressive)
         data = buffer.getvalue()
         info = inspect_image(data, ImageLimits())
-        made = redact_image(data, info, [box], noise=noise, policy=policy)
-        check_output(data, info, made.data, [box], policy, spliced=made.spliced)
+        made = redact_image(data, info, boxes, noise=noise, policy=policy)
+        check_output(data, info, made.data, boxes, policy, spliced=made.spliced)
         if not progressive:
             quarter_picture(scan_jpeg(data, parse_jpeg(data)))
     for depth in (np.uint8, np.uint16):

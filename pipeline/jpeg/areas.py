@@ -89,7 +89,6 @@ class Samples:
         left, top: place of the first sample in the component.
         before: [h, w] uint8, decoded where that is asked for, else 0.
         after: the same, to be changed in place.
-        averages: [h / 8, w / 8] of all blocks, see :func:`pipeline.jpeg.dct.block_averages`.
     """
 
     component: int
@@ -97,13 +96,14 @@ class Samples:
     top: int
     before: Bytes
     after: Bytes
-    averages: Ints
 
 
 class _Reader(Protocol):
-    """What reads the coefficients of MCUs by their numbers (sorted)."""
+    """What reads the coefficients of MCUs by their numbers (sorted), and every DC value."""
 
     def read(self, mcus: Longs, whole: NDArray[np.bool_] | None = None) -> Shorts: ...
+
+    def dc_planes(self) -> list[Shorts]: ...
 
 
 class CodedAreas:
@@ -158,6 +158,13 @@ class CodedAreas:
                 encode_changed(one.before, one.after, flat, changed, at, use, ZIGZAG, steps, BASIS)
 
 
+def picture_averages(frame: Frame, reader: _Reader) -> list[Ints]:
+    """Each component's block averages, see :func:`pipeline.jpeg.dct.block_averages`."""
+    planes = reader.dc_planes()
+    steps = (int(one.steps[0]) for one in frame.components)
+    return [block_averages(plane, step) for plane, step in zip(planes, steps, strict=True)]
+
+
 def mcus_of(frame: Frame, areas: Iterable[McuArea]) -> Longs:
     """Numbers of all MCUs of ``areas``, sorted."""
     numbers = [area.numbers(frame).ravel() for area in areas]
@@ -198,7 +205,6 @@ def decoded_area(
         use = np.full(at.shape, DECODED, np.int8) if uses is None else uses[number]
         samples = np.zeros((8 * at.shape[0], 8 * at.shape[1]), np.uint8)
         decode_blocks(coefficients, at, use, ZIGZAG, one.steps, BASIS, samples)
-        averages = block_averages(coefficients, at, one.steps[0])
         left, top = 8 * one.horizontal * area.left, 8 * one.vertical * area.top
-        out.append(Samples(number, left, top, samples, samples.copy(), averages))
+        out.append(Samples(number, left, top, samples, samples.copy()))
     return out

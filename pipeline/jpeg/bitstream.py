@@ -14,6 +14,10 @@ from pipeline.compiled import Number, compiled, inlined
 # 16 bits with 11 further bits.
 PADDING_WORDS = 1024
 
+# The byte behind which a zero is stuffed.
+ONES = 0xFF
+
+Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint32]
 Longs = NDArray[np.int64]
 
@@ -83,61 +87,66 @@ def same_bits(words: Words, at: int, stop: int, others: Words, to: int) -> bool:
     return True
 
 
-@compiled
-def unstuff(raw: NDArray[np.uint8], words: Words, marks: Longs) -> int:
+def unstuff(raw: Bytes, words: Words, marks: Longs) -> int:
     """Pack ``raw`` into ``words`` without the zeros that follow bytes of ones.
 
     Args:
+        words: zeros, long enough for all of ``raw``.
         marks: [n], filled with where in ``raw`` every 256th word begins, as far as it reaches.
 
     Returns:
         How many bits there are; -1 if anything but a zero follows such a byte.
     """
-    packed: Number = np.int64(0)
-    filled, word, at, size = 0, 0, 0, raw.shape[0]
-    while at < size:
-        byte = np.int64(raw[at])
-        packed, filled, at = (packed << 8) | byte, filled + 1, at + 1
-        if byte == 255:
-            if at >= size or raw[at] != 0:
-                return -1
-            at += 1
-        if filled == 4:
-            words[word] = packed & 0xFFFFFFFF
-            packed, filled, word = np.int64(0), 0, word + 1
-            if word & 255 == 0 and word >> 8 < marks.shape[0]:
-                marks[word >> 8] = at
-    if filled:
-        words[word] = (packed << (32 - 8 * filled)) & 0xFFFFFFFF
-    return 32 * word + 8 * filled
+    packed = np.zeros(4 * len(words), np.uint8)
+    size = int(_without_zeros(raw, np.flatnonzero(raw == ONES), packed, marks))
+    if size < 0:
+        return -1
+    used = -(-size // 4)
+    words[:used] = packed.view(">u4")[:used]
+    return 8 * size
+
+
+def stuff(words: Words, size: int) -> bytes:
+    """The first ``size`` bytes of ``words``, with a zero behind each of ones."""
+    packed = words[: -(-size // 4)].astype(">u4").view(np.uint8)[:size]
+    ones = np.flatnonzero(packed == ONES)
+    out = np.zeros(size + len(ones), np.uint8)
+    _with_zeros(packed, ones, out)
+    return out.tobytes()
 
 
 @inlined
-def _has_ones(four: Number) -> Number:
-    """Whether any of four bytes is 255 (a zero byte in the complement)."""
-    inverted = four ^ 0xFFFFFFFF
-    return (inverted - 0x01010101) & ~inverted & 0x80808080
+def _copy_bytes(source: Bytes, at: Number, stop: Number, out: Bytes, to: Number) -> None:
+    """As ``out[to:...] = source[at:stop]``, in half the time where it is a few dozen bytes."""
+    for i in range(np.uint64(stop - at)):
+        out[np.uint64(to) + i] = source[np.uint64(at) + i]
 
 
 @compiled
-def stuff(words: Words, start: int, stop: int, out: NDArray[np.uint8]) -> int:
-    """Write the bytes ``start``..``stop`` of ``words`` to ``out``, a zero behind each of ones.
-
-    Returns:
-        How many bytes were written.
-    """
-    to, at = 0, start
-    while at < stop:
-        four = np.int64(words[at >> 2])
-        if at & 3 == 0 and at + 4 <= stop and not _has_ones(four):
-            out[to], out[to + 1] = four >> 24, (four >> 16) & 255
-            out[to + 2], out[to + 3] = (four >> 8) & 255, four & 255
-            at, to = at + 4, to + 4
-            continue
-        byte = (four >> (24 - 8 * (at & 3))) & 255
-        out[to] = byte
-        at, to = at + 1, to + 1
-        if byte == 255:
-            out[to] = 0
-            to += 1
+def _without_zeros(raw: Bytes, ones: Longs, out: Bytes, marks: Longs) -> int:
+    """Copy ``raw`` without the bytes behind ``ones``; its length, -1 if any of them is not 0."""
+    size = raw.shape[0]
+    at, to, mark = 0, 0, 1
+    for i in range(ones.shape[0] + 1):
+        last = i == ones.shape[0]
+        stop = size if last else ones[i] + 1
+        if not last and (stop >= size or raw[stop] != 0):
+            return -1
+        count = stop - at
+        _copy_bytes(raw, at, stop, out, to)
+        while mark < marks.shape[0] and 1024 * mark < to + count:
+            marks[mark] = at + 1024 * mark - to
+            mark += 1
+        to += count
+        at = stop + 1
     return to
+
+
+@compiled
+def _with_zeros(packed: Bytes, ones: Longs, out: Bytes) -> None:
+    """Copy ``packed`` to ``out``, which is 0, leaving a byte free behind each of ``ones``."""
+    at = 0
+    for i in range(ones.shape[0] + 1):
+        stop = packed.shape[0] if i == ones.shape[0] else ones[i] + 1
+        _copy_bytes(packed, at, stop, out, at + i)
+        at = stop

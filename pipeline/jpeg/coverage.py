@@ -18,6 +18,15 @@ from pipeline.orientation import IntBox
 from pipeline.redaction import FAR, RedactionBox, covered_area, needed_area, touched_area
 
 
+def coded_area(frame: Frame, box: RedactionBox) -> IntBox | None:
+    """The pixels whose blocks have to be read to redact ``box``; None when it lies outside.
+
+    Of cells that are whole blocks the DC values tell all; of finer ones every sample counts.
+    """
+    fine = any(_is_fine(grid, box) for grid in frame.components)
+    return (needed_area if fine else touched_area)(box, frame.width, frame.height)
+
+
 def block_uses(frame: Frame, area: McuArea, boxes: Sequence[RedactionBox]) -> list[Uses]:
     """For each component [rows, columns] of ``area``: ``ONLY_DC``, ``DECODED`` or ``COVERED``."""
     size = (frame.width, frame.height)
@@ -33,8 +42,8 @@ def block_uses(frame: Frame, area: McuArea, boxes: Sequence[RedactionBox]) -> li
         for pixels in covered:
             own[_within(grid, area, pixels)] = COVERED
         for box in boxes:
-            needed = needed_area(box, *size)
-            if needed is not None and _is_fine(grid, box):
+            needed = needed_area(box, *size) if _is_fine(grid, box) else None
+            if needed is not None:
                 own[_meeting(grid, area, needed)] = DECODED
         uses.append(own)
     return uses

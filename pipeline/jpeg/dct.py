@@ -42,17 +42,17 @@ BASIS = _basis()
 
 
 @compiled
-def block_averages(coefficients: Shorts, at: Longs, step: int) -> Ints:
+def block_averages(dc: Shorts, step: int) -> Ints:
     """Averages [rows, columns] of blocks, in steps of 1 / ``AVERAGE_UNIT`` grey level.
 
     Args:
-        coefficients, at: as for :func:`decode_blocks`.
-        step: of the DC coefficients.
+        dc: [rows, columns] quantised DC coefficients.
+        step: theirs.
     """
-    out = np.empty(at.shape, np.int32)
-    for row in range(at.shape[0]):
-        for column in range(at.shape[1]):
-            level: Number = np.int64(coefficients[at[row, column], 0]) * step * AVERAGE_UNIT // 8
+    out = np.empty(dc.shape, np.int32)
+    for row in range(dc.shape[0]):
+        for column in range(dc.shape[1]):
+            level: Number = np.int64(dc[row, column]) * step * AVERAGE_UNIT // 8
             out[row, column] = min(max(level + 128 * AVERAGE_UNIT, 0), 255 * AVERAGE_UNIT)
     return out
 

@@ -78,9 +78,10 @@ def find_units(
     places: Longs,
     dc: Ints,
     ends: Longs,
+    levels: Shorts,
     low: Shorts,
 ) -> int:
-    """Note where each MCU begins and which DC values come before it.
+    """Note where each MCU begins, which DC values come before it, and those of its blocks.
 
     Args:
         segments: [n, 4], see :data:`SEGMENT_FIELDS`.
@@ -90,6 +91,7 @@ def find_units(
         places: [MCUs] int64, filled with bit positions.
         dc: [MCUs, components] int32, filled with the predictors before each MCU.
         ends: [n], filled with the bit behind each segment's last block.
+        levels: [MCUs, blocks of an MCU], filled with each block's DC value.
         low: [MCUs, blocks of an MCU, 5], filled with the first coefficients of each block, where
             they are wanted; else [0, 0, 0].
 
@@ -125,6 +127,7 @@ def find_units(
                     before[blocks[block, 0]] += extended(bits, size)
                     if abs(before[blocks[block, 0]]) > MAX_DC:
                         return OUT_OF_RANGE
+                levels[mcu, block] = before[blocks[block, 0]]
                 ahead, have = ahead << np.uint64(used), have - used
                 code_base = blocks[block, 2] << 16
                 jump_base = np.uint64(blocks[block, 2] << SKIP_BITS)

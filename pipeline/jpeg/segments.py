@@ -5,8 +5,9 @@ Source: ITU-T T.81, annex B.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+
+import numpy as np
 
 from pipeline.errors import ImageRefused
 
@@ -31,7 +32,12 @@ _UNSUPPORTED_FRAMES = {
 }
 # Everything else between SOI and EOI is either a frame, a scan or metadata.
 _TABLES = {DQT, DHT, DRI, DAC}
-_NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
+# By the byte that follows one of ones: whether that ends a scan. Stuffed zeros, fill bytes and
+# restart markers do not.
+_ENDS_SCAN = np.ones(256, bool)
+_ENDS_SCAN[[0x00, 0xFF, *range(0xD0, 0xD8)]] = False
+# Bytes of a scan that are looked through at first and at most.
+_FIRST_LOOK, _LONGEST_LOOK = 1 << 12, 1 << 18
 # Far above what encoders write (a progressive file has about 10 scans).
 MAX_SEGMENTS = 4096
 
@@ -172,11 +178,23 @@ def _segment(data: bytes, marker: int, at: int) -> Segment:
         raise ImageRefused("truncated", "the JPEG ends inside a segment")
     scan_stop = stop
     if marker == SOS:
-        found = _NEXT_MARKER.search(data, stop)
-        if found is None:
-            raise ImageRefused("truncated", "the JPEG ends inside its picture data")
-        scan_stop = found.start()
+        scan_stop = _scan_stop(data, stop)
     return Segment(marker, at + 2, stop, scan_stop)
+
+
+def _scan_stop(data: bytes, at: int) -> int:
+    """Where the scan ends whose coded data begins at ``at``: at its next marker."""
+    codes = np.frombuffer(data, np.uint8)
+    length = _FIRST_LOOK
+    while at + 1 < len(data):
+        part = codes[at : at + length + 1]
+        ones = np.flatnonzero(part[:-1] == 0xFF)
+        ends = ones[_ENDS_SCAN[part[ones + 1]]]
+        if len(ends):
+            return at + int(ends[0])
+        at += length
+        length = min(2 * length, _LONGEST_LOOK)
+    raise ImageRefused("truncated", "the JPEG ends inside its picture data")
 
 
 def _with_frame(

@@ -18,7 +18,13 @@ from pipeline.jpeg.bitstream import Longs, Words
 from pipeline.jpeg.entropy import Ints, Shorts
 from pipeline.jpeg.frame import Frame, ScanHeader
 from pipeline.jpeg.huffman import HuffmanTable
-from pipeline.jpeg.stretches import segment_bounds, segment_words, unstuffed, without_fill
+from pipeline.jpeg.stretches import (
+    segment_bounds,
+    segment_words,
+    unstuffed,
+    without_end,
+    without_fill,
+)
 from pipeline.jpeg.unspliceable import Unspliceable
 
 Flags = NDArray[np.bool_]
@@ -94,6 +100,7 @@ class SequentialScan:
         low: whether to keep the first coefficients of every block, for a small picture.
 
     Attributes:
+        levels: [MCUs, blocks of an MCU] int16: every block's DC value.
         low: [MCUs, blocks of an MCU, 5] int16 in zigzag order, if they were to be kept.
 
     Raises:
@@ -117,13 +124,14 @@ class SequentialScan:
         self.frame = frame
         self.tables = Tables.of(frame, scan)
         self.interval = scan.restart_interval or frame.mcus
-        self.raw = without_fill(data[scan.segment.stop : scan.segment.scan_stop])
+        alone = frame.mcus <= self.interval
+        raw = data[scan.segment.stop : scan.segment.scan_stop]
+        self.raw = without_end(raw) if alone else without_fill(raw)
         self.bounds = segment_bounds(self.raw, self.interval, frame.mcus)
         every = np.arange(len(self.bounds))
         self.numbers = every if needed is None else np.unique(needed // self.interval)
         # where every 256th word of a lone stretch begins in the file: what lies before the first
         # changed unit is copied as it is
-        alone = len(self.bounds) == 1
         self._marks: Longs = np.zeros(len(self.raw) // 1024 + 1 if alone else 0, np.int64)
         self.words, self.segments = segment_words(
             self.raw, self.bounds, self.numbers, self.interval, frame.mcus, self._marks
@@ -132,6 +140,7 @@ class SequentialScan:
         self.dc = np.zeros((frame.mcus, len(frame.components)), np.int32)
         self.ends = np.zeros(len(self.segments), np.int64)
         blocks = len(self.tables.blocks)
+        self.levels: Shorts = np.zeros((frame.mcus, blocks), np.int16)
         self.low: Shorts = np.zeros(
             (frame.mcus, blocks, entropy.LOW) if low else (0, 0, 0), np.int16
         )
@@ -152,9 +161,25 @@ class SequentialScan:
             self.places,
             self.dc,
             ends,
+            self.levels,
             self.low,
         )
         _raise(fault)
+
+    def dc_planes(self) -> list[Shorts]:
+        """Each component's DC values [rows, columns], 0 where the scan was left unread."""
+        frame = self.frame
+        planes: list[Shorts] = []
+        first = 0
+        for one in frame.components:
+            count = one.horizontal * one.vertical
+            inner = self.levels[:, first : first + count].reshape(
+                frame.mcus_y, frame.mcus_x, one.vertical, one.horizontal
+            )
+            plane = inner.transpose(0, 2, 1, 3)
+            planes.append(plane.reshape(frame.mcus_y * one.vertical, -1))
+            first += count
+        return planes
 
     def read(self, mcus: Longs, whole: Flags | None = None) -> Shorts:
         """Coefficients [n, blocks of an MCU, 64] of ``mcus``, quantised, in zigzag order.
@@ -234,14 +259,12 @@ class SequentialScan:
         if bits < 0:
             reason = "codes" if bits == -entropy.NO_CODE else "scan"
             raise Unspliceable(reason, entropy.FAULTS[-bits])
-        stuffed = np.empty(bits // 4, np.uint8)
-        size = bitstream.stuff(out, 0, bits // 8, stuffed)
         spans += [-start, -start, begin - start, begin - start]
         found = [
             Span(first // self.interval, begin, min(end + 1, first + count), (a, b), (c, d))
             for (begin, end), (a, b, c, d) in zip(runs.tolist(), spans.tolist(), strict=True)
         ]
-        return self.raw[:kept] + stuffed[:size].tobytes(), found
+        return self.raw[:kept] + bitstream.stuff(out, bits // 8), found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -303,6 +326,7 @@ def _segment_units(
     tables = source.tables
     at, other = 0, begin
     places, dc = np.zeros_like(source.places), np.zeros_like(source.dc)
+    levels = np.zeros_like(source.levels)
     for span in spans:
         old_start, old_stop = (begin + bit for bit in span.source)
         start, stop = span.output
@@ -321,6 +345,7 @@ def _segment_units(
             places,
             dc,
             ends,
+            levels,
             np.zeros((0, 0, 0), np.int16),
         )
         _raise(fault)

@@ -6,13 +6,22 @@ own tables; all other blocks keep their coefficients.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.jpeg.areas import CodedAreas, Samples, apart, mcu_area, mcus_of
+from pipeline.jpeg.areas import (
+    CodedAreas,
+    Samples,
+    apart,
+    mcu_area,
+    mcus_of,
+    picture_averages,
+)
+from pipeline.jpeg.bitstream import Longs
 from pipeline.jpeg.colours import shared_components
-from pipeline.jpeg.coverage import block_uses
+from pipeline.jpeg.coverage import block_uses, coded_area
+from pipeline.jpeg.dct import Ints
 from pipeline.jpeg.frame import Frame, frame_of, scans_of
 from pipeline.jpeg.segments import SOS, JpegStructure
 from pipeline.jpeg.sequential import SequentialScan, Span
@@ -79,8 +88,8 @@ def splice_jpeg(
         raise Unspliceable("arithmetic", "the picture is coded arithmetically")
     frame, scans = frame_of(data, structure), scans_of(data, structure)
     size = (frame.width, frame.height)
-    needed = {box: needed_area(box, *size) for box in boxes}
-    inside = {box: mcu_area(frame, area) for box, area in needed.items() if area is not None}
+    coded = {box: coded_area(frame, box) for box in boxes}
+    inside = {box: mcu_area(frame, area) for box, area in coded.items() if area is not None}
     areas = apart(inside.values())
     shared = shared_components(data, structure)
 
@@ -88,11 +97,12 @@ def splice_jpeg(
     uses = [block_uses(frame, area, own) for area, own in zip(areas, here, strict=True)]
 
     def paint(number: int, samples: list[Samples]) -> None:
-        planes = [_plane(frame, one, shared) for one in samples]
+        planes = [_plane(frame, one, averages[one.component], shared) for one in samples]
         redact_planes(planes, here[number], noise, size)
 
     if not structure.progressive and len(scans) == 1:
-        source = scanned or SequentialScan(data, frame, scans[0], mcus_of(frame, areas))
+        source = scanned or SequentialScan(data, frame, scans[0], _followed(frame, inside))
+        averages = picture_averages(frame, source)
         inner = CodedAreas(frame, areas, uses, source)
         inner.change(paint)
         try:
@@ -102,19 +112,26 @@ def splice_jpeg(
             if error.reason != "codes":
                 raise
         else:
-            coded = [
+            parts = [
                 data[s.start - 4 : s.stop] + raw if s.marker == SOS else s.whole(data)
                 for s in structure.segments
                 if not s.is_metadata
             ]
-            return Spliced(coded, source, tuple(spans))
+            return Spliced(parts, source, tuple(spans))
     whole = WholePicture(data, structure, frame, scans)
+    averages = picture_averages(frame, whole)
     inner = CodedAreas(frame, areas, uses, whole)
     inner.change(paint)
     return Spliced(whole.written(inner.mcus, inner.coefficients, inner.changed), whole, None)
 
 
-def _plane(frame: Frame, samples: Samples, shared: Sequence[bool]) -> Plane:
+def _followed(frame: Frame, boxes: Iterable[RedactionBox]) -> Longs:
+    """Numbers of the MCUs of which something has to be known: all those of the boxes' cells."""
+    needed = (needed_area(box, frame.width, frame.height) for box in boxes)
+    return mcus_of(frame, apart(mcu_area(frame, area) for area in needed if area is not None))
+
+
+def _plane(frame: Frame, samples: Samples, averages: Ints, shared: Sequence[bool]) -> Plane:
     grid = frame.components[samples.component]
     return Plane(
         samples.before,
@@ -127,5 +144,5 @@ def _plane(frame: Frame, samples: Samples, shared: Sequence[bool]) -> Plane:
         grid.step_y,
         channel=samples.component if len(shared) > 1 else None,
         shared=shared[samples.component],
-        averages=samples.averages,
+        averages=averages,
     )

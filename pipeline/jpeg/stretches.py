@@ -25,6 +25,12 @@ def without_fill(raw: bytes) -> bytes:
 
     Within coded data a byte of ones is followed by a zero, so none of this holds a coefficient.
     """
+    raw = without_end(raw)
+    return _FILLED_RESTART.sub(b"\xff", raw) if b"\xff\xff" in raw else raw
+
+
+def without_end(raw: bytes) -> bytes:
+    """The same without those at the end alone: enough where no restart marker is to come."""
     stop = len(raw)
     while True:
         while stop and raw[stop - 1] == 0xFF:
@@ -32,8 +38,7 @@ def without_fill(raw: bytes) -> bytes:
         if stop < 2 or raw[stop - 2] != 0xFF or not RST0 <= raw[stop - 1] < RST0 + 8:
             break
         stop -= 2
-    raw = raw[:stop]
-    return _FILLED_RESTART.sub(b"\xff", raw) if b"\xff\xff" in raw else raw
+    return raw[:stop]
 
 
 def segment_bounds(raw: bytes, interval: int, mcus: int) -> list[tuple[int, int]]:

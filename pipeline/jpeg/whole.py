@@ -160,6 +160,12 @@ class WholePicture:
         every = np.arange(self.frame.mcus)
         return np.flatnonzero(blocks[self._numbers(every)].any(axis=1))
 
+    def dc_planes(self) -> list[Shorts]:
+        """Each component's DC values [rows, columns]."""
+        widths = [one.horizontal * self.frame.mcus_x for one in self.frame.components]
+        parts = np.split(self.coefficients[:, 0], self._first[1:])
+        return [part.reshape(-1, width) for part, width in zip(parts, widths, strict=True)]
+
     def read(self, mcus: Longs, whole: NDArray[np.bool_] | None = None) -> Shorts:
         """Coefficients [n, blocks of an MCU, 64] of ``mcus``, quantised, in zigzag order.
 
@@ -218,11 +224,9 @@ class WholePicture:
                 row, order.blocks, order.pattern, band, self._structure.progressive, blocks, counts,
                 tables, words,
             )  # fmt: skip
-            stuffed = np.empty(bits // 4, np.uint8)
-            written = bitstream.stuff(words, 0, bits // 8, stuffed)
             if number:
                 yield bytes([0xFF, RST0 + (number - 1) % 8])
-            yield stuffed[:written].tobytes()
+            yield bitstream.stuff(words, bits // 8)
 
 
 def _needed(scan: ScanHeader) -> list[tuple[HuffmanTable | None, HuffmanTable | None]]:
