@@ -31,8 +31,9 @@ from pipeline.jpeg.coverage import blocks_to_judge, coded_area
 from pipeline.jpeg.dct import AVERAGE_UNIT, BASIS, DECODED, Floats, Ints, Shorts, Uses
 from pipeline.jpeg.frame import ZIGZAG, ComponentGrid, Frame, scans_of
 from pipeline.jpeg.rewrite import colour_coding
+from pipeline.jpeg.rewritten import Rewritten, rewritten_units
 from pipeline.jpeg.segments import DHT, SOS, JpegStructure, parse_jpeg
-from pipeline.jpeg.sequential import Rewritten, SequentialScan, rewritten_units
+from pipeline.jpeg.sequential import SequentialScan
 from pipeline.jpeg.splice import Spliced
 from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.jpeg.whole import WholePicture

@@ -1,4 +1,4 @@
-"""Sequential entropy-coded data, bit by bit: find blocks, read them, write them anew.
+"""Sequential entropy-coded data, bit by bit: find blocks and read them.
 
 Bits are read from a stream without stuffed bytes, as 32-bit words with zeros behind the end. Every
 loop is bounded by the number of blocks that the frame has, and every block by 64 coefficients, so
@@ -12,14 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.compiled import Number, compiled
-from pipeline.jpeg.bitstream import Longs, Words, bits_of, copy_bits, extended, peek, put
+from pipeline.jpeg.bitstream import Longs, Words, extended, peek
 from pipeline.jpeg.huffman import MAX_AC_BITS, MAX_DC_BITS, SKIP_BITS
 
 # Coefficients of a block that a picture of a quarter of the size is made of.
 LOW = 5
-# A changed block takes at most as much.
-MAX_BLOCK_BITS = 64 * (16 + 11)
-
 # T.81 allows 11 bits and a sign; more is left to coders of 16-bit coefficients.
 MAX_DC = 32767
 
@@ -244,134 +241,3 @@ def read_units(
                 out[k] = extended(bits, size)
                 k += 1
     return OK
-
-
-@compiled
-def _write_ac(block: Shorts, write: Ints, out: Words, to: Number) -> Number:
-    """Write a changed block's AC coefficients; one that has no code in the table is left out.
-
-    Returns:
-        Where they end; -1 if not even the end of the block has a code.
-    """
-    run: Number = 0
-    for k in range(1, 64):
-        value = np.int64(block[k])
-        if value == 0:
-            run += 1
-            continue
-        size = bits_of(value)
-        zeros = np.int64(write[0xF0])
-        entry = np.int64(write[(run & 15) << 4 | size]) if size <= MAX_AC_BITS else np.int64(0)
-        if entry == 0 or (run > 15 and zeros == 0):
-            run += 1
-            continue
-        while run > 15:
-            put(out, to, zeros >> 5, zeros & 31)
-            to += zeros & 31
-            run -= 16
-        bits = value if value > 0 else value + (1 << size) - 1
-        put(out, to, entry >> 5, entry & 31)
-        to += entry & 31
-        put(out, to, bits, size)
-        to += size
-        run = 0
-    if run:
-        entry = np.int64(write[0])
-        if entry == 0:
-            return -1
-        put(out, to, entry >> 5, entry & 31)
-        to += entry & 31
-    return to
-
-
-@compiled
-def write_segment(
-    words: Words,
-    segment: Longs,
-    begin: int,
-    end: int,
-    runs: Longs,
-    places: Longs,
-    dc: Ints,
-    blocks: Longs,
-    read: Shorts,
-    skip: Shorts,
-    write: Ints,
-    slots: Ints,
-    coefficients: Shorts,
-    changed: NDArray[np.bool_],
-    out: Words,
-    spans: Longs,
-) -> Number:
-    """Write one segment with changed blocks; all other bits are copied.
-
-    Args:
-        segment: see :data:`SEGMENT_FIELDS`.
-        begin: the bit from which on it is to be written; those before are copied elsewhere.
-        end: the bit behind its last block.
-        runs: [n, 2] first and last + 1 MCU of each run of changed ones, in order; none touches
-            the next.
-        slots: [MCUs] int32: where a changed MCU's coefficients are.
-        coefficients: [slots, blocks of an MCU, 64] in zigzag order.
-        changed: [slots, blocks of an MCU].
-        out: zeros, long enough.
-        spans: [n, 4], filled for each run: bits of the source and of ``out`` that it takes,
-            with the MCU behind it, whose DC differences are mended.
-
-    Returns:
-        How many bits were written; < 0 for minus what is wrong.
-    """
-    components = dc.shape[1]
-    to: Number = 0
-    copied = begin
-    behind = segment[2] + segment[3]
-    old, new = np.zeros(components, np.int64), np.zeros(components, np.int64)
-    for run in range(runs.shape[0]):
-        first, last = runs[run, 0], runs[run, 1]
-        at = places[first]
-        to = copy_bits(words, copied, at, out, to)
-        spans[run, 0], spans[run, 2] = at, to
-        for component in range(components):
-            old[component] = dc[first, component]
-            new[component] = old[component]
-        for mcu in range(first, min(last + 1, behind)):
-            slot = slots[mcu] if mcu < last else -1
-            for block in range(blocks.shape[0]):
-                component = blocks[block, 0]
-                window = peek(words, at)
-                code = np.int64(read[blocks[block, 1], window >> 16])
-                size, length = code & 255, code >> 8
-                if size:
-                    bits = (window >> (32 - length - size)) & ((1 << size) - 1)
-                    old[component] += extended(bits, size)
-                ac = at + length + size
-                table = blocks[block, 2]
-                at = skip_ac(words, ac, read[table], skip[table])
-                if code == 0 or at < 0:
-                    return -BAD_CODE
-                own = slot >= 0 and changed[slot, block]
-                value = np.int64(coefficients[slot, block, 0]) if own else old[component]
-                difference = value - new[component]
-                new[component] = value
-                size = bits_of(difference)
-                entry = np.int64(write[blocks[block, 1], size]) if size <= MAX_DC_BITS else 0
-                if entry == 0:
-                    return -NO_CODE
-                put(out, to, entry >> 5, entry & 31)
-                to += entry & 31
-                if size:
-                    bits = difference if difference > 0 else difference + (1 << size) - 1
-                    put(out, to, bits, size)
-                    to += size
-                if own:
-                    to = _write_ac(coefficients[slot, block], write[table], out, to)
-                    if to < 0:
-                        return -NO_CODE
-                else:
-                    to = copy_bits(words, ac, at, out, to)
-        copied = at
-        spans[run, 1], spans[run, 3] = at, to
-    to = copy_bits(words, copied, end, out, to)
-    pad = -to & 7
-    put(out, to, (1 << pad) - 1, pad)
-    return to + pad

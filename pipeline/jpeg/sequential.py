@@ -6,14 +6,13 @@ in the DC differences of the unit behind them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.jpeg import bitstream, entropy
+from pipeline.jpeg import bitstream, entropy, entropy_writing
 from pipeline.jpeg.bitstream import Longs, Words
 from pipeline.jpeg.entropy import Ints, Shorts
 from pipeline.jpeg.frame import Frame, ScanHeader
@@ -21,7 +20,6 @@ from pipeline.jpeg.huffman import HuffmanTable
 from pipeline.jpeg.stretches import (
     segment_bounds,
     segment_words,
-    unstuffed,
     without_end,
     without_fill,
 )
@@ -164,7 +162,7 @@ class SequentialScan:
             self.levels,
             self.low,
         )
-        _raise(fault)
+        raise_fault(fault)
 
     def dc_planes(self) -> list[Shorts]:
         """Each component's DC values [rows, columns], 0 where the scan was left unread."""
@@ -187,7 +185,7 @@ class SequentialScan:
         Args:
             whole: [n, blocks of an MCU]: which blocks are wanted with more than their DC value.
         """
-        return _read(self.words, mcus, self.places, self.dc, self.tables, whole)
+        return read_mcus(self.words, mcus, self.places, self.dc, self.tables, whole)
 
     def written(
         self, mcus: Longs, coefficients: Shorts, changed: NDArray[np.bool_]
@@ -233,12 +231,12 @@ class SequentialScan:
         mark = int(self.places[runs[0, 0]] - start) // 8192 if len(self._marks) else 0
         kept = int(self._marks[mark]) if mark else 0
         begin = start + 8192 * mark
-        rewritten = int(changed.sum()) * entropy.MAX_BLOCK_BITS
+        rewritten = int(changed.sum()) * entropy_writing.MAX_BLOCK_BITS
         mended = len(runs) * len(self.tables.blocks) * 32
         out = np.zeros((stop - begin + rewritten + mended) // 32 + 4, np.uint32)
         spans = np.zeros((len(runs), 4), np.int64)
         tables = self.tables
-        bits = entropy.write_segment(
+        bits = entropy_writing.write_segment(
             self.words,
             self.segments[row],
             begin,
@@ -267,107 +265,7 @@ class SequentialScan:
         return self.raw[:kept] + bitstream.stuff(out, bits // 8), found
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rewritten:
-    """Units of a source and of its output where the output was written anew.
-
-    Attributes:
-        mcus: their numbers.
-        before, after: their coefficients [n, blocks of an MCU, 64] in zigzag order.
-    """
-
-    mcus: Longs
-    before: Shorts
-    after: Shorts
-
-
-def rewritten_units(source: SequentialScan, raw: bytes, spans: Sequence[Span]) -> Rewritten:
-    """What the coded data ``raw`` holds in ``spans``; everything else is seen to be the source's.
-
-    Nothing of how ``raw`` was made is taken on trust: outside the spans bits are compared, within
-    them units are decoded, and each span must end where its last unit does, with the source's DC
-    values, so that a decoder is in step again behind it.
-
-    Raises:
-        Unspliceable: ``differs``: something outside the spans is not the source's;
-            ``scan``: a span cannot be decoded.
-    """
-    interval = source.interval
-    bounds = segment_bounds(raw, interval, source.frame.mcus)
-    units: list[Rewritten] = []
-    by_segment: dict[int, list[Span]] = {}
-    for span in spans:
-        by_segment.setdefault(span.segment, []).append(span)
-    at = other = 0
-    for number, own in sorted(by_segment.items()):
-        start, stop = bounds[number]
-        old_start, old_stop = source.bounds[number]
-        if raw[at:start] != source.raw[other:old_start]:
-            raise Unspliceable("differs", "coded data between restart markers has changed")
-        units += _segment_units(source, number, raw[start:stop], own)
-        at, other = stop, old_stop
-    if raw[at:] != source.raw[other:]:
-        raise Unspliceable("differs", "coded data between restart markers has changed")
-    empty = np.zeros((0, len(source.tables.blocks), 64), np.int16)
-    return Rewritten(
-        np.concatenate([np.zeros(0, np.int64), *(one.mcus for one in units)]),
-        np.concatenate([empty, *(one.before for one in units)]),
-        np.concatenate([empty, *(one.after for one in units)]),
-    )
-
-
-def _segment_units(
-    source: SequentialScan, number: int, raw: bytes, spans: Sequence[Span]
-) -> Iterator[Rewritten]:
-    words = np.zeros(len(raw) // 4 + 1 + bitstream.PADDING_WORDS, np.uint32)
-    bits = unstuffed(np.frombuffer(raw, np.uint8), (0, len(raw)), words)
-    row = int(np.searchsorted(source.numbers, number))
-    begin, _, _, _ = source.segments[row].tolist()
-    tables = source.tables
-    at, other = 0, begin
-    places, dc = np.zeros_like(source.places), np.zeros_like(source.dc)
-    levels = np.zeros_like(source.levels)
-    for span in spans:
-        old_start, old_stop = (begin + bit for bit in span.source)
-        start, stop = span.output
-        if not at <= start <= stop <= bits or source.places[span.first] != old_start:
-            raise Unspliceable("differs", "a rewritten stretch is not where it should be")
-        _same(source.words, other, old_start, words, at, start)
-        follow = np.array([[start, stop, span.first, span.last - span.first]])
-        ends = np.zeros(1, np.int64)
-        fault = entropy.find_units(
-            words,
-            follow,
-            source.dc[[span.first]].astype(np.int64),
-            tables.blocks,
-            tables.read,
-            tables.skip,
-            places,
-            dc,
-            ends,
-            levels,
-            np.zeros((0, 0, 0), np.int16),
-        )
-        _raise(fault)
-        mcus = np.arange(span.first, span.last)
-        after = _read(words, mcus, places, dc, tables)
-        before = source.read(mcus)
-        ended = source.places[span.last] if span.last < _behind(source, row) else source.ends[row]
-        if ends[0] != stop or ended != old_stop:
-            raise Unspliceable("differs", "a rewritten stretch does not end where it should")
-        yield Rewritten(mcus, before, after)
-        if span.last < _behind(source, row):
-            last = _last_dc(after[-1], tables), _last_dc(before[-1], tables)
-            if last[0] != last[1]:
-                raise Unspliceable("differs", "DC values behind a rewritten stretch have changed")
-        at, other = stop, old_stop
-    tail = int(source.ends[row]) - other
-    _same(source.words, other, other + tail, words, at, at + tail)
-    if not 0 <= bits - at - tail < 8:
-        raise Unspliceable("differs", "the coded data has another end")
-
-
-def _read(
+def read_mcus(
     words: Words,
     mcus: Longs,
     places: Longs,
@@ -375,28 +273,23 @@ def _read(
     tables: Tables,
     whole: Flags | None = None,
 ) -> Shorts:
+    """Coefficients [n, blocks of an MCU, 64] of ``mcus``, quantised, in zigzag order.
+
+    Args:
+        places, dc: see :func:`pipeline.jpeg.entropy.find_units`.
+        whole: see :meth:`SequentialScan.read`.
+
+    Raises:
+        Unspliceable: ``scan``.
+    """
     shape = (len(mcus), len(tables.blocks))
     out = np.empty((*shape, 64), np.int16)
     wanted = np.ones(shape, bool) if whole is None else whole
     fault = entropy.read_units(
         words, mcus, places, dc, tables.blocks, tables.read, tables.skip, wanted, out
     )
-    _raise(fault)
+    raise_fault(fault)
     return out
-
-
-def _behind(source: SequentialScan, row: int) -> int:
-    return int(source.segments[row, 2] + source.segments[row, 3])
-
-
-def _last_dc(unit: Shorts, tables: Tables) -> dict[int, int]:
-    """By component, the DC value of its last block in one MCU."""
-    return {int(row[0]): int(block[0]) for row, block in zip(tables.blocks, unit, strict=True)}
-
-
-def _same(words: Words, at: int, stop: int, others: Words, to: int, end: int) -> None:
-    if stop - at != end - to or not bitstream.same_bits(words, at, stop, others, to):
-        raise Unspliceable("differs", "coded data outside the rewritten stretches has changed")
 
 
 def _runs(mcus: Longs) -> Longs:
@@ -406,6 +299,7 @@ def _runs(mcus: Longs) -> Longs:
     return np.array([(mcus[a], mcus[b - 1] + 1) for a, b in pairwise(edges)], np.int64)
 
 
-def _raise(fault: int) -> None:
+def raise_fault(fault: int) -> None:
+    """Raise ``Unspliceable`` for a ``fault`` of :mod:`pipeline.jpeg.entropy`, but ``OK``."""
     if fault != entropy.OK:
         raise Unspliceable("scan", entropy.FAULTS[fault])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.jpeg import bitstream, entropy, progressive
+from pipeline.jpeg import bitstream, entropy, progressive, progressive_writing
 from pipeline.jpeg.bitstream import Longs
 from pipeline.jpeg.entropy import Shorts
 from pipeline.jpeg.frame import Frame, ScanHeader
@@ -206,7 +206,7 @@ class WholePicture:
         ]
         unused = np.zeros((len(counts), 256), np.int32)
         for row in rows:
-            progressive.write_scan(
+            progressive_writing.write_scan(
                 row, order.blocks, order.pattern, band, self._structure.progressive, blocks, counts,
                 unused, np.zeros(0, np.uint32),
             )  # fmt: skip
@@ -218,9 +218,9 @@ class WholePicture:
         segment = scan.segment
         yield self._data[segment.start - 4 : segment.stop]
         for number, row in enumerate(rows):
-            size = int(row[3]) * len(order.pattern) * progressive.MAX_SCAN_BLOCK_BITS
+            size = int(row[3]) * len(order.pattern) * progressive_writing.MAX_SCAN_BLOCK_BITS
             words = np.zeros(size // 32 + 4, np.uint32)
-            bits = progressive.write_scan(
+            bits = progressive_writing.write_scan(
                 row, order.blocks, order.pattern, band, self._structure.progressive, blocks, counts,
                 tables, words,
             )  # fmt: skip
