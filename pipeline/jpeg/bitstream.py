@@ -97,7 +97,7 @@ def unstuff(raw: Bytes, words: Words, marks: Longs) -> int:
     Returns:
         How many bits there are; -1 if anything but a zero follows such a byte.
     """
-    packed = np.zeros(4 * len(words), np.uint8)
+    packed = np.zeros(len(raw) + 3, np.uint8)[: -(-len(raw) // 4) * 4]
     size = int(_without_zeros(raw, np.flatnonzero(raw == ONES), packed, marks))
     if size < 0:
         return -1

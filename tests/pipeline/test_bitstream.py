@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -50,6 +51,19 @@ def test_they_are_put_in_again(plain: bytes) -> None:
     padded = plain.ljust(4 * len(words), b"\xaa")
     words[:] = np.frombuffer(padded, ">u4")
     assert stuff(words, len(plain)) == plain.replace(b"\xff", b"\xff\0")
+
+
+def test_a_short_segment_takes_no_room_for_those_behind_it() -> None:
+    """A picture may have a restart marker behind each unit: together they must stay linear."""
+    words = np.zeros(1 << 20, np.uint32)
+    raw = np.full(64, 0x41, np.uint8)
+    unstuff(raw, words, np.zeros(0, np.int64))
+    tracemalloc.start()
+    try:
+        unstuff(raw, words, np.zeros(0, np.int64))
+        assert tracemalloc.get_traced_memory()[1] < 10_000
+    finally:
+        tracemalloc.stop()
 
 
 @given(long_runs)
