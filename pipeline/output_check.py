@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.containers import png, webp
 from pipeline.decode import Pixels, decode_stored, full_level, upright_rgb
 from pipeline.errors import ImageRefused, OutputRejected
+from pipeline.expected import cell_side
 from pipeline.images import ImageFormat, ImageInfo, ImageLimits, inspect_image
 from pipeline.jpeg import rewrite, segments
 from pipeline.jpeg.splice import Spliced
@@ -62,6 +63,14 @@ def check_output(
             # the source was decoded strictly before detection: the same bytes decode again
             return
         placed = [box.moved(source_info.stored_area(box.area)) for box in boxes]
+        for box in placed:
+            # too little is left in a few cells to see in the output how large they were
+            if box.cell_px != cell_side(box):
+                raise OutputRejected(
+                    "not_obscured",
+                    f"a {box.label} at {box.area} was averaged over {box.cell_px} px, not over "
+                    f"{cell_side(box)}",
+                )
         if spliced is not None:
             check_spliced(source, output, spliced, placed, policy.check.max_detail_gain)
             if not whole:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.compiled import compiled
-from pipeline.expected import Channel, expected
+from pipeline.expected import Channel, cell_side, expected
 from pipeline.orientation import IntBox
 from pipeline.redaction import CELL_NOISE, COLOUR_NOISE, GRAIN, RedactionBox
 
@@ -101,7 +101,8 @@ def most_kept(
         place = _inside(channel, box.area)
         if place is None:
             continue
-        sides = box.cell_px // channel.step_x, box.cell_px // channel.step_y
+        side = cell_side(box)
+        sides = side // channel.step_x, side // channel.step_y
         grain, within, cells = _noise(box, channel)
         excess = _excess(
             aim.owner[place] == number,

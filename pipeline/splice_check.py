@@ -23,17 +23,16 @@ from pipeline.jpeg.areas import (
     decoded_area,
     mcu_area,
     mcus_of,
-    picture_averages,
 )
 from pipeline.jpeg.bitstream import Longs
 from pipeline.jpeg.colours import shared_components
-from pipeline.jpeg.coverage import blocks_to_judge, coded_area
-from pipeline.jpeg.dct import AVERAGE_UNIT, BASIS, DECODED, Floats, Ints, Shorts, Uses
+from pipeline.jpeg.coverage import blocks_to_judge, cell_mcus, coded_area
+from pipeline.jpeg.dct import BASIS, DECODED, Floats, Ints, Shorts, Uses
 from pipeline.jpeg.frame import ZIGZAG, ComponentGrid, Frame, scans_of
 from pipeline.jpeg.rewrite import colour_coding
 from pipeline.jpeg.rewritten import Rewritten, rewritten_units
 from pipeline.jpeg.segments import DHT, SOS, JpegStructure, parse_jpeg
-from pipeline.jpeg.sequential import SequentialScan
+from pipeline.jpeg.sequential import SequentialScan, Span
 from pipeline.jpeg.splice import Spliced
 from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.jpeg.whole import WholePicture
@@ -72,11 +71,12 @@ def check_spliced(
         raise OutputRejected("changed_outside", "the output's headers are not the source's")
     if colour_coding(source, before) != colour_coding(output, after):
         raise OutputRejected("changed_outside", "the output's colours are coded in another way")
-    units = _units(output, after, spliced)
+    known = _source(source, before, spliced, boxes)
+    units = _units(output, after, known, spliced.spans)
     differ = (units.before != units.after).any(axis=2)
     if (differ & ~_of_units(frame, units.mcus, allowed_blocks(frame, boxes))).any():
         raise OutputRejected("changed_outside", "coefficients outside the boxes have changed")
-    _check_detail(spliced.source, units, boxes, max_gain, shared_components(source, before))
+    _check_detail(known, units, boxes, max_gain, shared_components(source, before))
 
 
 def _headers(data: bytes, structure: JpegStructure, rewritten: bool) -> list[bytes]:
@@ -91,18 +91,33 @@ def _headers(data: bytes, structure: JpegStructure, rewritten: bool) -> list[byt
     ]
 
 
-def _units(output: bytes, structure: JpegStructure, spliced: Spliced) -> Rewritten:
+def _source(
+    data: bytes, structure: JpegStructure, spliced: Spliced, boxes: Sequence[RedactionBox]
+) -> SequentialScan | WholePicture:
+    """The source's coded data, known wherever ``boxes`` lie: the writer may have left some out."""
+    found = spliced.source
+    if isinstance(found, WholePicture) or found.has(cell_mcus(found.frame, boxes)):
+        return found
+    (scan,) = scans_of(data, structure)
+    return SequentialScan(data, found.frame, scan)
+
+
+def _units(
+    output: bytes,
+    structure: JpegStructure,
+    source: SequentialScan | WholePicture,
+    spans: Sequence[Span] | None,
+) -> Rewritten:
     """The units that may differ; all others are seen to be the source's.
 
     Raises:
         OutputRejected: ``changed_outside``, ``undecodable``.
     """
-    source = spliced.source
     try:
         if isinstance(source, SequentialScan):
             (scan,) = (one for one in structure.segments if one.marker == SOS)
             raw = output[scan.stop : scan.scan_stop]
-            return rewritten_units(source, raw, spliced.spans or ())
+            return rewritten_units(source, raw, spans or ())
         whole = WholePicture(output, structure, source.frame, scans_of(output, structure))
     except Unspliceable as error:
         reason = "changed_outside" if error.reason == "differs" else "undecodable"
@@ -171,7 +186,8 @@ def _check_detail(
     mcus = mcus_of(frame, areas)
     near = [[box for box in reach if area.meets(reach[box])] for area in areas]
     averages = [
-        one.astype(np.float32) / np.float32(AVERAGE_UNIT) for one in picture_averages(frame, source)
+        np.clip(dc * np.float32(grid.steps[0] / 8) + np.float32(128), 0, 255)
+        for dc, grid in zip(source.dc_planes(), frame.components, strict=True)
     ]
     before = source.read(mcus)
     after = before.copy()

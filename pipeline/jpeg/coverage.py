@@ -6,13 +6,13 @@ DC values of its blocks; so samples are needed of blocks at a mask's border, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.jpeg.areas import McuArea
-from pipeline.jpeg.dct import COVERED, DECODED, Uses
+from pipeline.jpeg.areas import McuArea, apart, mcu_area, mcus_of
+from pipeline.jpeg.dct import COVERED, DECODED, Longs, Uses
 from pipeline.jpeg.frame import ComponentGrid, Frame
 from pipeline.orientation import IntBox
 from pipeline.redaction import FAR, RedactionBox, covered_area, needed_area, touched_area
@@ -25,6 +25,12 @@ def coded_area(frame: Frame, box: RedactionBox) -> IntBox | None:
     """
     fine = any(_is_fine(grid, box) for grid in frame.components)
     return (needed_area if fine else touched_area)(box, frame.width, frame.height)
+
+
+def cell_mcus(frame: Frame, boxes: Iterable[RedactionBox]) -> Longs:
+    """Numbers of the MCUs of which something has to be known: all those of the boxes' cells."""
+    needed = (needed_area(box, frame.width, frame.height) for box in boxes)
+    return mcus_of(frame, apart(mcu_area(frame, area) for area in needed if area is not None))
 
 
 def block_uses(frame: Frame, area: McuArea, boxes: Sequence[RedactionBox]) -> list[Uses]:

@@ -18,11 +18,14 @@ MAX_BLOCK_BITS = 64 * (16 + 11)
 
 
 @compiled
-def _write_ac(block: Shorts, write: Ints, out: Words, to: Number) -> Number:
-    """Write a changed block's AC coefficients; one that has no code in the table is left out.
+def _write_ac(block: Shorts, write: Ints, spare: Ints, out: Words, to: Number) -> Number:
+    """Write a changed block's AC coefficients; small ones that have no code are left out.
+
+    Args:
+        spare: [64]: up to which magnitude they are small.
 
     Returns:
-        Where they end; -1 if not even the end of the block has a code.
+        Where they end; -1 if a large one, or the end of the block, has no code.
     """
     run: Number = 0
     for k in range(1, 64):
@@ -34,6 +37,8 @@ def _write_ac(block: Shorts, write: Ints, out: Words, to: Number) -> Number:
         zeros = np.int64(write[0xF0])
         entry = np.int64(write[(run & 15) << 4 | size]) if size <= MAX_AC_BITS else np.int64(0)
         if entry == 0 or (run > 15 and zeros == 0):
+            if abs(value) > spare[k]:
+                return -1
             run += 1
             continue
         while run > 15:
@@ -68,6 +73,7 @@ def write_segment(
     read: Shorts,
     skip: Shorts,
     write: Ints,
+    spare: Ints,
     slots: Ints,
     coefficients: Shorts,
     changed: NDArray[np.bool_],
@@ -82,6 +88,8 @@ def write_segment(
         end: the bit behind its last block.
         runs: [n, 2] first and last + 1 MCU of each run of changed ones, in order; none touches
             the next.
+        spare: [components, 64] in zigzag order: AC coefficients up to these may be left out where
+            they have no code.
         slots: [MCUs] int32: where a changed MCU's coefficients are.
         coefficients: [slots, blocks of an MCU, 64] in zigzag order.
         changed: [slots, blocks of an MCU].
@@ -135,7 +143,9 @@ def write_segment(
                     put(out, to, bits, size)
                     to += size
                 if own:
-                    to = _write_ac(coefficients[slot, block], write[table], out, to)
+                    to = _write_ac(
+                        coefficients[slot, block], write[table], spare[component], out, to
+                    )
                     if to < 0:
                         return -NO_CODE
                 else:

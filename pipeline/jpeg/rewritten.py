@@ -70,6 +70,8 @@ def _segment_units(
     words = np.zeros(len(raw) // 4 + 1 + bitstream.PADDING_WORDS, np.uint32)
     bits = unstuffed(np.frombuffer(raw, np.uint8), (0, len(raw)), words)
     row = int(np.searchsorted(source.numbers, number))
+    if row == len(source.numbers) or source.numbers[row] != number:
+        raise Unspliceable("differs", "a segment was written anew that no box reaches")
     begin, _, _, _ = source.segments[row].tolist()
     tables = source.tables
     at, other = 0, begin

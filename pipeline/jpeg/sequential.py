@@ -25,6 +25,9 @@ from pipeline.jpeg.stretches import (
 )
 from pipeline.jpeg.unspliceable import Unspliceable
 
+# An AC coefficient of this much is a ripple of 16 grey levels: not more may be left out.
+FAINT = 64
+
 Flags = NDArray[np.bool_]
 
 
@@ -144,6 +147,7 @@ class SequentialScan:
         )
         start = np.zeros((len(self.segments), len(frame.components)), np.int64)
         self._follow(self.segments, start, self.ends)
+        self._followed = np.repeat(np.isin(every, self.numbers), self.interval)[: frame.mcus]
         if (self.segments[:, 1] - self.ends >= 8).any():
             raise Unspliceable("scan", "data lies behind the last block")
 
@@ -163,6 +167,10 @@ class SequentialScan:
             self.low,
         )
         raise_fault(fault)
+
+    def has(self, mcus: Longs) -> bool:
+        """Whether all of ``mcus`` lie in segments that were followed."""
+        return bool(self._followed[mcus].all())
 
     def dc_planes(self) -> list[Shorts]:
         """Each component's DC values [rows, columns], 0 where the scan was left unread."""
@@ -184,7 +192,12 @@ class SequentialScan:
 
         Args:
             whole: [n, blocks of an MCU]: which blocks are wanted with more than their DC value.
+
+        Raises:
+            ValueError: of some the segment was left unread.
         """
+        if not self.has(mcus):
+            raise ValueError("MCUs are asked for whose segments were left unread")
         return read_mcus(self.words, mcus, self.places, self.dc, self.tables, whole)
 
     def written(
@@ -198,7 +211,7 @@ class SequentialScan:
             changed: [n, blocks of an MCU]: which of them are to be written.
 
         Raises:
-            Unspliceable: ``codes``, the tables lack a code that the new blocks need.
+            Unspliceable: ``codes``, the tables lack a code for something that would be seen.
         """
         slots = np.full(self.frame.mcus, -1, np.int32)
         slots[mcus] = np.arange(len(mcus))
@@ -236,6 +249,7 @@ class SequentialScan:
         out = np.zeros((stop - begin + rewritten + mended) // 32 + 4, np.uint32)
         spans = np.zeros((len(runs), 4), np.int64)
         tables = self.tables
+        spare = np.array([FAINT // one.steps for one in self.frame.components], np.int32)
         bits = entropy_writing.write_segment(
             self.words,
             self.segments[row],
@@ -248,6 +262,7 @@ class SequentialScan:
             tables.read,
             tables.skip,
             tables.write,
+            spare,
             slots,
             coefficients,
             changed,

@@ -6,7 +6,7 @@ own tables; all other blocks keep their coefficients.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,12 +15,10 @@ from pipeline.jpeg.areas import (
     Samples,
     apart,
     mcu_area,
-    mcus_of,
     picture_averages,
 )
-from pipeline.jpeg.bitstream import Longs
 from pipeline.jpeg.colours import shared_components
-from pipeline.jpeg.coverage import block_uses, coded_area
+from pipeline.jpeg.coverage import block_uses, cell_mcus, coded_area
 from pipeline.jpeg.dct import Ints
 from pipeline.jpeg.frame import Frame, frame_of, scans_of
 from pipeline.jpeg.segments import SOS, JpegStructure
@@ -28,7 +26,7 @@ from pipeline.jpeg.sequential import SequentialScan, Span
 from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.jpeg.whole import WholePicture
 from pipeline.noise import NoiseKey
-from pipeline.redaction import Plane, RedactionBox, needed_area, redact_planes
+from pipeline.redaction import Plane, RedactionBox, redact_planes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +99,7 @@ def splice_jpeg(
         redact_planes(planes, here[number], noise, size)
 
     if not structure.progressive and len(scans) == 1:
-        source = scanned or SequentialScan(data, frame, scans[0], _followed(frame, inside))
+        source = scanned or SequentialScan(data, frame, scans[0], cell_mcus(frame, boxes))
         averages = picture_averages(frame, source)
         inner = CodedAreas(frame, areas, uses, source)
         inner.change(paint)
@@ -123,12 +121,6 @@ def splice_jpeg(
     inner = CodedAreas(frame, areas, uses, whole)
     inner.change(paint)
     return Spliced(whole.written(inner.mcus, inner.coefficients, inner.changed), whole, None)
-
-
-def _followed(frame: Frame, boxes: Iterable[RedactionBox]) -> Longs:
-    """Numbers of the MCUs of which something has to be known: all those of the boxes' cells."""
-    needed = (needed_area(box, frame.width, frame.height) for box in boxes)
-    return mcus_of(frame, apart(mcu_area(frame, area) for area in needed if area is not None))
 
 
 def _plane(frame: Frame, samples: Samples, averages: Ints, shared: Sequence[bool]) -> Plane:

@@ -197,3 +197,16 @@ def test_the_check_does_not_redact_with_the_code_it_checks(
     monkeypatch.setattr(redaction, "paint", None)
     monkeypatch.setattr(redaction, "redact_planes", None)
     assert verdict(data, made, [face]) == ""
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("wrong", [4, 32])
+def test_cells_of_a_wrong_size_are_noticed(
+    file_format: str, wrong: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake in the number that security rests on, which writer and check must not share."""
+    data = saved(textured(300, 240), file_format)
+    boxes = [box(60, 40, 220, 200, strength=1.0)]
+    monkeypatch.setattr(redaction, "_cell_px", lambda width, height, strength: wrong)
+    made = redacted(data, boxes)
+    assert verdict(data, made, boxes) == "not_obscured"

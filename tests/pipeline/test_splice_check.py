@@ -16,13 +16,15 @@ from pipeline.images import ImageInfo, ImageLimits, inspect_image
 from pipeline.jpeg import splice
 from pipeline.jpeg.coverage import block_uses
 from pipeline.jpeg.dct import DECODED
+from pipeline.jpeg.frame import frame_of, scans_of
 from pipeline.jpeg.segments import DHT, DQT, SOS, parse_jpeg
+from pipeline.jpeg.sequential import SequentialScan
 from pipeline.noise import NoiseKey
 from pipeline.output_check import check_output, is_sampled
 from pipeline.policy import CheckPolicy
 from pipeline.redaction import RedactionBox
 from tests.pipeline.jpegs import VARIANTS
-from tests.pipeline.pictures import box, policy, textured
+from tests.pipeline.pictures import box, policy, saved, textured
 from tests.pipeline.test_splice import KEY
 
 POLICY = policy()
@@ -87,6 +89,38 @@ def test_a_neighbouring_block_has_changed(name: str) -> None:
 def test_a_box_was_forgotten(name: str) -> None:
     data = source(name)
     assert verdict(data, redacted(data, [box(64, 40, 66, 42)])) == "not_obscured"
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 4])
+@pytest.mark.parametrize("strength", [0.2, 2.0])
+def test_a_box_far_from_the_others_was_forgotten(rows: int, strength: float) -> None:
+    """What the writer had no reason to read, between other restart markers, is judged all the same.
+
+    The picture begins flat, so that nothing sharp would be found if that was taken for the box.
+    """
+    pixels = textured(640, 480)
+    pixels[:40] = 230
+    marks = {"restart_marker_rows": rows} if rows else {}
+    data = saved(pixels, "JPEG", quality=90, **marks)
+    near = box(20, 20, 60, 60, strength=strength)
+    far = box(200, 300, 330, 430, strength=strength)
+    made = redacted(data, [near])
+    info = inspect_image(data, ImageLimits())
+    check_output(data, info, made.data, [near], policy(), spliced=made.spliced)
+    with pytest.raises(OutputRejected) as caught:
+        check_output(data, info, made.data, [near, far], policy(), spliced=made.spliced)
+    assert caught.value.reason == "not_obscured"
+
+
+def test_units_between_restart_markers_that_were_not_read_are_not_made_up() -> None:
+    data = saved(textured(64, 64), "JPEG", quality=90, restart_marker_rows=1)
+    structure = parse_jpeg(data)
+    (scan,) = scans_of(data, structure)
+    some = SequentialScan(data, frame_of(data, structure), scan, np.array([0]))
+    assert some.has(np.arange(4))
+    assert not some.has(np.arange(5))
+    with pytest.raises(ValueError, match="left unread"):
+        some.read(np.array([0, 4]))
 
 
 @pytest.mark.parametrize("name", KINDS)
