@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 
 import pytest
 
@@ -10,7 +11,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.secret import NoiseSecret, fresh_secret, read_secret
 from tests.integration.jobs import pictures, run_stubbed
 
-GOOD = "0123456789abcdef" * 4
+GOOD = "e07b1c94d2586fa3390dc6b81e75f24a5bd3806e97412cfaa86df15037c29e4b"
 
 
 def test_from_environment_and_from_file(tmp_path):
@@ -23,6 +24,58 @@ def test_from_environment_and_from_file(tmp_path):
     assert from_environment is not None
     assert from_file.id == from_environment.id
     assert read_secret({}) is None
+
+
+FIRST = bytes.fromhex(GOOD)[:16]
+REGULAR = {
+    "one byte": "5a" * 32,
+    "digits in order": "0123456789abcdef" * 4,
+    "half the digits": "01234567" * 8,
+    "16 bytes twice": GOOD[:32] * 2,
+    "an odd number of bytes, again and again": (GOOD[:26] * 3)[:64],
+    "an odd number of digits, again and again": (GOOD[:9] * 8)[:64],
+    "zeros and a few others": "00" * 28 + "01234567",
+    "15 different bytes": (FIRST[:15] + FIRST[14::-1] + FIRST[3:5]).hex(),
+    "counts up": bytes(range(32)).hex(),
+    "counts down by 7, around": bytes(-7 * i % 256 for i in range(32)).hex(),
+    "counts for 9 bytes": GOOD[:46] + "11131517191b1d1f21",
+    "9 zeros": GOOD[:20] + "00" * 9 + GOOD[38:],
+}
+
+
+@pytest.mark.parametrize("kind", REGULAR)
+@pytest.mark.parametrize("change", [str.lower, str.upper])
+def test_a_regular_secret_is_refused_with_what_to_do(kind, change):
+    value = change(REGULAR[kind])
+    assert len(value) == 64
+    with pytest.raises(
+        ConfigurationError, match=r"too regular.*secrets\.token_hex\(32\)"
+    ) as caught:
+        read_secret({"STREETBLUR_SECRET": value})
+    assert value not in str(caught.value)
+
+
+def test_random_secrets_are_accepted():
+    draw = random.Random(20)
+    for _ in range(20_000):
+        value = draw.randbytes(32)
+        secret = read_secret({"STREETBLUR_SECRET": value.hex()})
+        assert secret is not None
+        assert secret.reveal() == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        GOOD[:48] + "11131517191b1d1f",
+        GOOD[:20] + "00" * 8 + GOOD[36:],
+        GOOD[:34] + GOOD[:30],
+        (FIRST + FIRST[::-1]).hex(),
+    ],
+    ids=["counts for 8 bytes", "8 zeros", "17 bytes, then the same again", "16 different bytes"],
+)
+def test_less_than_a_pattern_is_accepted(value):
+    assert read_secret({"STREETBLUR_SECRET": value}) is not None
 
 
 @pytest.mark.parametrize("value", ["short", "z" * 64, "0" * 64, GOOD + "00"])
