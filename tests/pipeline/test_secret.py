@@ -7,9 +7,11 @@ import random
 
 import pytest
 
+from pipeline.due import Choice
 from pipeline.errors import ConfigurationError
+from pipeline.result import Exit
 from pipeline.secret import NoiseSecret, fresh_secret, read_secret
-from tests.integration.jobs import pictures, run_stubbed
+from tests.integration.jobs import cut_off, files, pictures, run_stubbed
 
 GOOD = "e07b1c94d2586fa3390dc6b81e75f24a5bd3806e97412cfaa86df15037c29e4b"
 
@@ -26,6 +28,7 @@ def test_from_environment_and_from_file(tmp_path):
     assert read_secret({}) is None
 
 
+OTHER = "5d2f80e9b31c7a4640f6de17a8c39b025ee471bc0fd82a6993c5461e7ab8f03d"
 FIRST = bytes.fromhex(GOOD)[:16]
 REGULAR = {
     "one byte": "5a" * 32,
@@ -110,3 +113,42 @@ def test_a_wrong_secret_stops_a_run_before_it_does_anything(tmp_path, monkeypatc
     with pytest.raises(ConfigurationError):
         run_stubbed(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_another_secret_makes_nothing_due_and_a_rerun_of_the_shard_takes_it(
+    source, output, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("STREETBLUR_SECRET", GOOD)
+    run_stubbed(source, output)
+    before = files(output)
+    monkeypatch.setenv("STREETBLUR_SECRET", OTHER)
+    result, recorder = run_stubbed(source, output)
+    assert (result.exit_code, recorder.rows) == (Exit.COMPLETE, [])
+    assert files(output) == before
+    run_stubbed(source, output, choice=Choice("all", shard=0))
+    run_stubbed(source, tmp_path / "anew")
+    assert files(output) == files(tmp_path / "anew")
+    assert not [key for key, data in files(output).items() if data == before[key]]
+
+
+def test_a_run_that_was_killed_is_finished_with_another_secret(
+    source, output, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("STREETBLUR_SECRET", GOOD)
+    unrecorded = cut_off(source, output)
+    monkeypatch.setenv("STREETBLUR_SECRET", OTHER)
+    result, _ = run_stubbed(source, output)
+    assert result.exit_code is Exit.COMPLETE
+    run_stubbed(source, tmp_path / "anew")
+    assert files(output) == files(tmp_path / "anew")
+    assert not [key for key, data in unrecorded.items() if files(output)[key] == data]
+
+
+def test_records_hold_neither_the_secret_nor_its_id(source, output, monkeypatch):
+    monkeypatch.setenv("STREETBLUR_SECRET", GOOD)
+    run_stubbed(source, output)
+    told = (GOOD, bytes.fromhex(GOOD), NoiseSecret(bytes.fromhex(GOOD)).id)
+    forms = [one.encode() if isinstance(one, str) else one for one in told]
+    records = [path for path in output.rglob("*") if path.is_file()]
+    assert len(records) > len(files(output))
+    assert not [path for path in records if any(form in path.read_bytes() for form in forms)]
