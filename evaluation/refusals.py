@@ -6,13 +6,15 @@ Labelled pictures are redacted and checked as before publishing. Good outputs: t
 the default policy has them; in each mode; at other strengths; with three random boxes that overlap
 them, of any mode. Forged ones, one labelled box at a time: nothing redacted, cells of an eighth and
 a quarter of the policy's size, a box left out among others that overlap it, nothing redacted under
-a hundred boxes, colours left. Ends with 1 if a good output is refused.
+a hundred boxes, colours left. Ends with 1 if a good output is refused, with
+2 if it could not measure.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,11 +24,17 @@ from unittest import mock
 
 import numpy as np
 
-from evaluation.annotations import LabelledPicture, data_root, read_annotations
+from evaluation.annotations import (
+    AnnotationError,
+    LabelledPicture,
+    data_root,
+    read_annotations,
+)
 from evaluation.markdown import table
+from evaluation.score import LABEL_FILE
 from pipeline import redaction
 from pipeline.encode import redact_image
-from pipeline.errors import ImageRefused, OutputRejected
+from pipeline.errors import ImageRefused, OutputRejected, StreetblurError
 from pipeline.images import ImageInfo, ImageLimits, inspect_image
 from pipeline.jpeg import coverage, splice
 from pipeline.jpeg.dct import DECODED
@@ -34,6 +42,7 @@ from pipeline.noise import NoiseKey
 from pipeline.output_check import check_output
 from pipeline.policy import DEFAULT_POLICY, Style, load_policy
 from pipeline.redaction import RedactionBox
+from serving.errors import ServingError
 
 POLICY = load_policy(DEFAULT_POLICY)
 MODES: tuple[str, ...] = get_args(Style.model_fields["mode"].annotation)
@@ -73,11 +82,23 @@ def colours_left() -> Iterator[None]:
 
 
 class _Picture:
-    """One labelled picture; ``boxes`` are the labelled ones as the policy has them."""
+    """One labelled picture; ``boxes`` are the labelled ones as the policy has them.
 
-    def __init__(self, path: Path, labels: LabelledPicture) -> None:
-        self.path = path
-        self.data = path.read_bytes()
+    Raises:
+        AnnotationError: the file that a line of ``file`` names cannot be read.
+        ImageRefused: it is no picture that the pipeline takes.
+    """
+
+    def __init__(self, file: Path, labels: LabelledPicture) -> None:
+        self.path = file.parent / labels.image
+        try:
+            self.data = self.path.read_bytes()
+        except OSError as error:
+            raise AnnotationError(
+                f"{labels.image} cannot be read ({error.strerror})",
+                where=str(file),
+                fix="Put the picture there, or take its line out",
+            ) from error
         self.info: ImageInfo = inspect_image(self.data, ImageLimits())
         self.boxes = [
             RedactionBox.around(one.box, POLICY.for_label(one.label).style, one.label)
@@ -192,33 +213,74 @@ def rows_of(counts: Counts, head: str) -> list[list[str]]:
     return rows
 
 
+def label_files(folder: Path, sets: Sequence[str] | None) -> list[Path]:
+    """The label files of the folders in ``folder``, or of those named in ``sets``.
+
+    Raises:
+        AnnotationError: there are none.
+    """
+    files = sorted(folder.glob(f"*/{LABEL_FILE}"))
+    files = [one for one in files if not sets or one.parent.name in sets]
+    if not files:
+        named = f" named {' or '.join(sets)}" if sets else ""
+        raise AnnotationError(
+            f"there is no folder{named} with an {LABEL_FILE}",
+            where=str(folder),
+            fix="Give the folder of labelled folders as --data, and names that are there as --sets",
+        )
+    return files
+
+
+def measure(files: Sequence[Path], every: int) -> tuple[Counts, Counts, str]:
+    """Good outputs by whether they are refused, forged ones by whether they pass, and a remark.
+
+    Raises:
+        AnnotationError: a label file is wrong, or a picture that it names is not there.
+    """
+    good: Counts = Counter()
+    forged: Counts = Counter()
+    draw, skipped = random.Random(5), 0
+    labelled = [(file, picture) for file in files for picture in read_annotations(file)]
+    for number, (file, labels) in enumerate(labelled):
+        try:
+            picture = _Picture(file, labels)
+            measure_good(picture, draw, good)
+            if picture.info.format == "jpeg" and number % every == 0:
+                measure_forged(picture, forged)
+        except ImageRefused:
+            skipped += 1
+    return good, forged, f"{len(labelled)} pictures, {skipped} that cannot be read"
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, as an argument has it.
+
+    Raises:
+        argparse.ArgumentTypeError: it is something else.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print both tables."""
     parser = argparse.ArgumentParser(prog="evaluation.refusals", description=__doc__)
     parser.add_argument("--data", type=Path, default=data_root() / "dev")
     parser.add_argument("--sets", nargs="*", help="folders under DIR; by default all labelled")
-    parser.add_argument("--every", type=int, default=1, help="forge for every n-th picture alone")
+    parser.add_argument(
+        "--every", type=positive, default=1, help="forge for every n-th picture alone"
+    )
     options = parser.parse_args(argv)
-    files = sorted(options.data.glob("*/annotations.jsonl"))
-    files = [one for one in files if not options.sets or one.parent.name in options.sets]
-    if not files:
-        raise SystemExit(f"no annotations.jsonl in folders of {options.data}: give --data")
-    good: Counts = Counter()
-    forged: Counts = Counter()
-    draw, skipped = random.Random(5), 0
-    labelled = [(file.parent, picture) for file in files for picture in read_annotations(file)]
-    for number, (folder, labels) in enumerate(labelled):
-        try:
-            picture = _Picture(folder / labels.image, labels)
-            measure_good(picture, draw, good)
-            if picture.info.format == "jpeg" and number % options.every == 0:
-                measure_forged(picture, forged)
-        except ImageRefused:
-            skipped += 1
+    try:
+        good, forged, remark = measure(label_files(options.data, options.sets), options.every)
+    except (StreetblurError, ServingError) as error:
+        print(error, file=sys.stderr)
+        return 2
     print(table(rows_of(good, "good outputs refused (size: the largest box)")))
     print()
     print(table(rows_of(forged, "forged outputs published")))
-    print(f"\n{len(labelled)} pictures, {skipped} that cannot be read")
+    print(f"\n{remark}")
     return 1 if any(refused for _, _, refused in good) else 0
 
 

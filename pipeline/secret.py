@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from pipeline.errors import ConfigurationError
@@ -15,6 +16,12 @@ from pipeline.errors import ConfigurationError
 VARIABLE = "STREETBLUR_SECRET"
 FILE_VARIABLE = "STREETBLUR_SECRET_FILE"
 _FORM = re.compile(r"[0-9a-fA-F]{64}")
+_FIX = "Make one with: python -c 'import secrets; print(secrets.token_hex(32))'"
+# What no random secret is. By chance 32 bytes have fewer than 16 different ones in 1 of 2^54 cases,
+# a stretch of 9 evenly spaced ones in 1 of 2^51, a period of up to 16 in 1 of 2^127.
+_LEAST_DIFFERENT = 16
+_LONGEST_PERIOD = 16
+_LEAST_EVEN = 9
 
 
 class NoiseSecret:
@@ -47,7 +54,8 @@ def read_secret(environ: Mapping[str, str] = os.environ) -> NoiseSecret | None:
     """The configured secret, or None when none is configured.
 
     Raises:
-        ConfigurationError: not 64 hex digits, or its file is unreadable or open to others.
+        ConfigurationError: not 64 hex digits or too regular, or its file is unreadable or open to
+            others.
     """
     text = environ.get(VARIABLE, "").strip()
     where = VARIABLE
@@ -73,11 +81,26 @@ def read_secret(environ: Mapping[str, str] = os.environ) -> NoiseSecret | None:
         raise ConfigurationError(
             f"the noise secret must be 64 hex digits (it has {len(text)} characters)",
             where=where,
-            fix="Make one with: python -c 'import secrets; print(secrets.token_hex(32))'",
+            fix=_FIX,
         )
-    if len(set(text.lower())) < 8:
-        raise ConfigurationError("the noise secret is too regular to be random", where=where)
-    return NoiseSecret(bytes.fromhex(text))
+    value = bytes.fromhex(text)
+    if pattern := _pattern(value):
+        raise ConfigurationError(
+            f"the noise secret is too regular to be random: {pattern}", where=where, fix=_FIX
+        )
+    return NoiseSecret(value)
+
+
+def _pattern(value: bytes) -> str | None:
+    """What shows that ``value`` was not drawn at random, in words; None where nothing does."""
+    if any(value[period:] == value[:-period] for period in range(1, _LONGEST_PERIOD + 1)):
+        return "it repeats itself"
+    if len(set(value)) < _LEAST_DIFFERENT:
+        return f"fewer than {_LEAST_DIFFERENT} of its bytes differ"
+    steps = [(after - before) % 256 for before, after in pairwise(value)]
+    if any(len(list(same)) >= _LEAST_EVEN - 1 for _, same in groupby(steps)):
+        return f"{_LEAST_EVEN} or more bytes in a row are equal or count up or down"
+    return None
 
 
 def fresh_secret() -> NoiseSecret:

@@ -1,4 +1,7 @@
-"""PNG files chunk by chunk. Source: W3C PNG specification, third edition (2025)."""
+"""PNG files chunk by chunk.
+
+Sources: W3C PNG specification, third edition (2025); C2PA 2.2, annex A.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +141,7 @@ def _raw_bytes(structure: PngStructure) -> int:
 
 
 def read_metadata(structure: PngStructure) -> RawMetadata:
-    """EXIF, XMP and colour profile of a PNG."""
+    """EXIF, XMP and colour profile of a PNG, and whether it has a C2PA manifest."""
     exif = structure.first(b"eXIf")
     if exif is not None:
         exif = exif.removeprefix(b"Exif\0\0")
@@ -150,6 +153,7 @@ def read_metadata(structure: PngStructure) -> RawMetadata:
         exif,
         None if xmp is None else _international_text(xmp[len(_XMP_KEYWORD) :]),
         None if profile is None else _inflated(profile.partition(b"\0")[2][1:]),
+        structure.first(b"caBX") is not None,
     )
 
 

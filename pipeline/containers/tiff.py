@@ -1,4 +1,7 @@
-"""TIFF files: what is read from their directories, and a plain writer. Source: TIFF 6.0."""
+"""TIFF files: what is read from their directories, and a plain writer.
+
+Sources: TIFF 6.0; C2PA 2.2, annex A.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ from pipeline.jpeg.metadata import CleanMetadata, RawMetadata
 _MAX_PAGES = 16
 _COMPRESSIONS = {1, 5, 7, 8, 32773, 32946}
 _DNG_VERSION, _SUB_DIRECTORIES = 0xC612, 0x014A
-_XMP, _ICC = 0x02BC, 0x8773
+_XMP, _ICC, _C2PA = 0x02BC, 0x8773, 0xCD41
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,8 @@ def _number(page: Directory, order: Order, tag: int, default: int) -> int:
 def read_metadata(data: bytes, structure: TiffStructure) -> RawMetadata:
     """The file itself is its EXIF block; XMP and profile are tags."""
     xmp, icc = structure.page.get(_XMP), structure.page.get(_ICC)
-    return RawMetadata(data, xmp.raw if xmp else None, icc.raw if icc else None)
+    c2pa = _C2PA in structure.page
+    return RawMetadata(data, xmp.raw if xmp else None, icc.raw if icc else None, c2pa)
 
 
 def encode_tiff(

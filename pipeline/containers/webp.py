@@ -1,4 +1,4 @@
-"""WebP files chunk by chunk. Source: RFC 9649."""
+"""WebP files chunk by chunk. Sources: RFC 9649; C2PA 2.2, annex A."""
 
 from __future__ import annotations
 
@@ -91,12 +91,13 @@ def _with_size(chunks: tuple[Chunk, ...], end: int) -> WebpStructure:
 
 
 def read_metadata(structure: WebpStructure) -> RawMetadata:
-    """EXIF, XMP and colour profile of a WebP."""
+    """EXIF, XMP and colour profile of a WebP, and whether it has a C2PA manifest."""
     exif = structure.first(b"EXIF")
     return RawMetadata(
         None if exif is None else exif.removeprefix(b"Exif\0\0"),
         structure.first(b"XMP "),
         structure.first(b"ICCP"),
+        structure.first(b"C2PA") is not None,
     )
 
 

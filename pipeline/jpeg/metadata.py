@@ -20,11 +20,13 @@ class RawMetadata:
         exif: a TIFF-structured block.
         xmp: an XMP packet.
         icc: a colour profile, put together.
+        c2pa: whether there is a C2PA manifest; it speaks of the source's bytes and never stays.
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     icc: bytes | None = None
+    c2pa: bool = False
 
     @property
     def orientation(self) -> int:
@@ -43,7 +45,8 @@ class CleanMetadata:
         exif: the tags that stay (TIFF writes them into its own directory).
         xmp: a fresh packet, or None.
         icc: the profile, or None.
-        notes: what was malformed; the parts of it that could not be read are dropped.
+        notes: what was malformed (the parts of it that could not be read are dropped), and
+            ``c2pa_dropped``.
     """
 
     exif: exif_tags.Exif
@@ -59,7 +62,7 @@ class CleanMetadata:
 
 def clean(raw: RawMetadata, keep: Collection[MetadataItem]) -> CleanMetadata:
     """Rebuild ``raw`` from the items in ``keep``; the orientation always stays."""
-    notes: list[str] = []
+    notes = ["c2pa_dropped"] if raw.c2pa else []
     exif = exif_tags.EMPTY
     if raw.exif is not None:
         try:

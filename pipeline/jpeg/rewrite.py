@@ -1,6 +1,7 @@
 """JPEG files put together anew: the coded picture as it is, with metadata that may stay.
 
-Sources: ITU-T T.871 (JFIF); Adobe TN 5116 (APP14); Exif 2.32, section 4.7; ICC.1:2022, annex B.4.
+Sources: ITU-T T.871 (JFIF); Adobe TN 5116 (APP14); Exif 2.32, section 4.7; ICC.1:2022, annex B.4;
+ISO 19566-5, annex D (boxes in APP11); C2PA 2.2, annex A.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pipeline.jpeg.metadata import CleanMetadata, RawMetadata
-from pipeline.jpeg.segments import APP0, APP1, APP2, APP14, JpegStructure, Segment
+from pipeline.jpeg.segments import APP0, APP1, APP2, APP11, APP14, JpegStructure, Segment
 
 _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -18,7 +19,10 @@ _JFIF_BYTES, _ADOBE_BYTES = 14, 12
 
 
 def read_metadata(data: bytes, structure: JpegStructure) -> RawMetadata:
-    """The header's first EXIF block, first XMP packet and colour profile (if it is complete)."""
+    """The header's first EXIF block, first XMP packet and colour profile (if it is complete).
+
+    A C2PA manifest counts wherever it is.
+    """
     exif = xmp = None
     profile: dict[int, bytes] = {}
     parts: set[int] = set()
@@ -36,7 +40,8 @@ def read_metadata(data: bytes, structure: JpegStructure) -> RawMetadata:
                 parts.add(content[13])
     complete = len(parts) == 1 and sorted(profile) == list(range(1, parts.pop() + 1))
     icc = b"".join(profile[i] for i in sorted(profile)) if complete else b"" if profile else None
-    return RawMetadata(exif, xmp, icc)
+    c2pa = any(_is_c2pa(data, segment) for segment in structure.segments)
+    return RawMetadata(exif, xmp, icc, c2pa)
 
 
 def adobe_transform(data: bytes, structure: JpegStructure) -> int | None:
@@ -117,6 +122,14 @@ def _is_adobe(data: bytes, segment: Segment) -> bool:
     if segment.marker != APP14 or segment.stop - segment.start < _ADOBE_BYTES:
         return False
     return data[segment.start : segment.start + 5] == b"Adobe"
+
+
+def _is_c2pa(data: bytes, segment: Segment) -> bool:
+    """Whether a part of a JUMBF box (common identifier ``JP``) names C2PA as its type or label."""
+    if segment.marker != APP11:
+        return False
+    content = segment.payload(data)
+    return content.startswith(b"JP") and content[12:16] == b"jumb" and b"c2pa" in content
 
 
 def _written(marker: int, payload: bytes) -> bytes:

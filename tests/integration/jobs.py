@@ -19,7 +19,7 @@ from pipeline.job import load_spec
 from pipeline.result import RunResult
 from pipeline.runner import Runner
 
-SECRET = "9f1c0a7b52e84d3366b1c2d4e5f60718" * 2
+SECRET = "9f1c0a7b52e84d3366b1c2d4e5f60718c13ab56e0d7f92481ce5a3704b89f62d"
 MODELS = {"face_detector": "1:test", "plate_detector": "1:test", "postprocessor": "0"}
 OTHER_MODELS = {**MODELS, "face_detector": "2:test"}
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pickle
+import random
 
 import pytest
 
+from pipeline.due import Choice
 from pipeline.errors import ConfigurationError
+from pipeline.result import Exit
 from pipeline.secret import NoiseSecret, fresh_secret, read_secret
-from tests.integration.jobs import pictures, run_stubbed
+from tests.integration.jobs import cut_off, files, pictures, run_stubbed
 
-GOOD = "0123456789abcdef" * 4
+GOOD = "e07b1c94d2586fa3390dc6b81e75f24a5bd3806e97412cfaa86df15037c29e4b"
 
 
 def test_from_environment_and_from_file(tmp_path):
@@ -23,6 +26,59 @@ def test_from_environment_and_from_file(tmp_path):
     assert from_environment is not None
     assert from_file.id == from_environment.id
     assert read_secret({}) is None
+
+
+OTHER = "5d2f80e9b31c7a4640f6de17a8c39b025ee471bc0fd82a6993c5461e7ab8f03d"
+FIRST = bytes.fromhex(GOOD)[:16]
+REGULAR = {
+    "one byte": "5a" * 32,
+    "digits in order": "0123456789abcdef" * 4,
+    "half the digits": "01234567" * 8,
+    "16 bytes twice": GOOD[:32] * 2,
+    "an odd number of bytes, again and again": (GOOD[:26] * 3)[:64],
+    "an odd number of digits, again and again": (GOOD[:9] * 8)[:64],
+    "zeros and a few others": "00" * 28 + "01234567",
+    "15 different bytes": (FIRST[:15] + FIRST[14::-1] + FIRST[3:5]).hex(),
+    "counts up": bytes(range(32)).hex(),
+    "counts down by 7, around": bytes(-7 * i % 256 for i in range(32)).hex(),
+    "counts for 9 bytes": GOOD[:46] + "11131517191b1d1f21",
+    "9 zeros": GOOD[:20] + "00" * 9 + GOOD[38:],
+}
+
+
+@pytest.mark.parametrize("kind", REGULAR)
+@pytest.mark.parametrize("change", [str.lower, str.upper])
+def test_a_regular_secret_is_refused_with_what_to_do(kind, change):
+    value = change(REGULAR[kind])
+    assert len(value) == 64
+    with pytest.raises(
+        ConfigurationError, match=r"too regular.*secrets\.token_hex\(32\)"
+    ) as caught:
+        read_secret({"STREETBLUR_SECRET": value})
+    assert value not in str(caught.value)
+
+
+def test_random_secrets_are_accepted():
+    draw = random.Random(20)
+    for _ in range(20_000):
+        value = draw.randbytes(32)
+        secret = read_secret({"STREETBLUR_SECRET": value.hex()})
+        assert secret is not None
+        assert secret.reveal() == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        GOOD[:48] + "11131517191b1d1f",
+        GOOD[:20] + "00" * 8 + GOOD[36:],
+        GOOD[:34] + GOOD[:30],
+        (FIRST + FIRST[::-1]).hex(),
+    ],
+    ids=["counts for 8 bytes", "8 zeros", "17 bytes, then the same again", "16 different bytes"],
+)
+def test_less_than_a_pattern_is_accepted(value):
+    assert read_secret({"STREETBLUR_SECRET": value}) is not None
 
 
 @pytest.mark.parametrize("value", ["short", "z" * 64, "0" * 64, GOOD + "00"])
@@ -57,3 +113,42 @@ def test_a_wrong_secret_stops_a_run_before_it_does_anything(tmp_path, monkeypatc
     with pytest.raises(ConfigurationError):
         run_stubbed(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_another_secret_makes_nothing_due_and_a_rerun_of_the_shard_takes_it(
+    source, output, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("STREETBLUR_SECRET", GOOD)
+    run_stubbed(source, output)
+    before = files(output)
+    monkeypatch.setenv("STREETBLUR_SECRET", OTHER)
+    result, recorder = run_stubbed(source, output)
+    assert (result.exit_code, recorder.rows) == (Exit.COMPLETE, [])
+    assert files(output) == before
+    run_stubbed(source, output, choice=Choice("all", shard=0))
+    run_stubbed(source, tmp_path / "anew")
+    assert files(output) == files(tmp_path / "anew")
+    assert not [key for key, data in files(output).items() if data == before[key]]
+
+
+def test_a_run_that_was_killed_is_finished_with_another_secret(
+    source, output, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("STREETBLUR_SECRET", GOOD)
+    unrecorded = cut_off(source, output)
+    monkeypatch.setenv("STREETBLUR_SECRET", OTHER)
+    result, _ = run_stubbed(source, output)
+    assert result.exit_code is Exit.COMPLETE
+    run_stubbed(source, tmp_path / "anew")
+    assert files(output) == files(tmp_path / "anew")
+    assert not [key for key, data in unrecorded.items() if files(output)[key] == data]
+
+
+def test_records_hold_neither_the_secret_nor_its_id(source, output, monkeypatch):
+    monkeypatch.setenv("STREETBLUR_SECRET", GOOD)
+    run_stubbed(source, output)
+    told = (GOOD, bytes.fromhex(GOOD), NoiseSecret(bytes.fromhex(GOOD)).id)
+    forms = [one.encode() if isinstance(one, str) else one for one in told]
+    records = [path for path in output.rglob("*") if path.is_file()]
+    assert len(records) > len(files(output))
+    assert not [path for path in records if any(form in path.read_bytes() for form in forms)]
