@@ -61,16 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-controls", action="store_true", help="only the default and --setting")
     parser.add_argument("--quick", action="store_true", help="fewer places, runs and steps")
     options = parser.parse_args(arguments)
-    own = [default_treatment(), *options.setting]
+    face, plate = default_treatment("face"), default_treatment("plate")
     try:
         study = Study(options.data or data_root(), options.output, quick=options.quick)
         weak, others = ((), ()) if options.no_controls else (WEAK, OTHERS)
         if options.what in ("faces", "all"):
-            study.faces(own, [*weak, *others[:1]])
+            study.faces([face, *options.setting], [*weak, *others[:1]])
         if options.what in ("plates", "all"):
-            study.plates(own, [*weak, *others])
+            study.plates([plate, *options.setting], [*weak, *others])
         if options.what in ("sizes", "all"):
-            study.sizes(own[:1])
+            study.sizes([face])
     except (StreetblurError, ServingError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -78,14 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unbroken = [one.name for one in weak if options.what != "sizes" and not study.breaks(one.name)]
     for name in unbroken:
         print(f"no attacker breaks {name}: the suite proves nothing", file=sys.stderr)
-    return int(bool(unbroken) or not study.holds(own[0].name))
+    return int(bool(unbroken) or not all(study.holds(own.name) for own in (face, plate)))
 
 
 def _setting(text: str) -> Redacted:
     try:
         mode, strength, noise = text.split(":")
         made = Redacted(float(strength), float(noise), mode)
-        _ = made.style
+        made.style("face")
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no setting; write MODE:STRENGTH:NOISE as in a policy's style, "

@@ -90,7 +90,7 @@ def test_what_is_too_weak_is_broken(
 def test_nobody_is_named_behind_the_default(
     crowd: People, mean_colour: Observations, copies: str
 ) -> None:
-    guess, base = linear(seen(crowd, default_treatment()), copies), linear(mean_colour, copies)
+    guess, base = linear(seen(crowd, default_treatment("face")), copies), linear(mean_colour, copies)
     # ten people leave wide intervals; the figures of the full study are in docs/irreversibility.md
     found = difference(guess.hits, base.hits, guess.truth, base.truth)
     assert found.low <= 0
@@ -103,7 +103,7 @@ def test_a_network_learns_to_name_people_behind_a_weak_blur(crowd: People) -> No
 def test_brute_force_reads_plates_behind_a_weak_blur_and_not_behind_the_default() -> None:
     weak = brute_force(Gaussian(0.05), "us", plates=2, copies=1, processes=1)
     assert all(one.exact and one.candidates == 1000 for one in weak)
-    strong = brute_force(default_treatment(), "us", plates=3, copies=4, processes=1)
+    strong = brute_force(default_treatment("plate"), "us", plates=3, copies=4, processes=1)
     assert not any(one.exact for one in strong)
 
 
@@ -113,7 +113,7 @@ def test_a_text_reader_reads_clear_plates_and_no_redacted_ones() -> None:
     place = plate_place(Clear(), random, 180)
     source = plate_scene("us", "ABC 1234", 3, place)
     assert "1234" in reader(Clear()(source.data, source.box, b""))
-    shown = default_treatment()(source.data, source.box, random.bytes(32))
+    shown = default_treatment("plate")(source.data, source.box, random.bytes(32))
     assert "1234" not in reader(shown)
 
 
@@ -132,7 +132,7 @@ def test_sizes_are_taken_where_cells_are_smallest_in_relation(share: float) -> N
     )
 
 
-@pytest.mark.parametrize("treatment", [default_treatment(), Redacted(0.4, 6)])
+@pytest.mark.parametrize("treatment", [default_treatment("face"), Redacted(0.4, 6)])
 def test_scenes_put_the_box_where_it_was_asked_for(treatment: Redacted) -> None:
     face = np.full((150, 150, 3), 90, np.uint8)
     for place in grid_places(treatment, 2):
