@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,8 +17,10 @@ from hypothesis import strategies as st
 for package in ("torch", "sklearn", "skimage", "dlib"):
     pytest.importorskip(package, reason="attackers need: pip install 'streetblur[attack]'")
 
+from evaluation.irreversibility import __main__ as command_line
+from evaluation.irreversibility import study
 from evaluation.irreversibility.attackers import COPIES, linear
-from evaluation.irreversibility.bounds import difference
+from evaluation.irreversibility.bounds import Difference, difference
 from evaluation.irreversibility.embedding import FaceEmbedder
 from evaluation.irreversibility.identities import Chip, People, people
 from evaluation.irreversibility.networks import named
@@ -35,6 +39,7 @@ from evaluation.irreversibility.plates import (
     read_by_network,
 )
 from evaluation.irreversibility.reading import TextReader
+from evaluation.irreversibility.results import EffortName, FaceRow
 from evaluation.irreversibility.scenes import scene
 from evaluation.irreversibility.treatments import (
     Clear,
@@ -44,6 +49,7 @@ from evaluation.irreversibility.treatments import (
     Treatment,
     default_treatment,
 )
+from evaluation.irreversibility.verdicts import WEAK
 from pipeline.policy import load_policy
 from pipeline.redaction import RedactionBox
 
@@ -90,7 +96,10 @@ def test_what_is_too_weak_is_broken(
 def test_nobody_is_named_behind_the_default(
     crowd: People, mean_colour: Observations, copies: str
 ) -> None:
-    guess, base = linear(seen(crowd, default_treatment("face")), copies), linear(mean_colour, copies)
+    guess, base = (
+        linear(seen(crowd, default_treatment("face")), copies),
+        linear(mean_colour, copies),
+    )
     # ten people leave wide intervals; the figures of the full study are in docs/irreversibility.md
     found = difference(guess.hits, base.hits, guess.truth, base.truth)
     assert found.low <= 0
@@ -158,6 +167,80 @@ def test_people_are_resampled_not_pictures() -> None:
     found = difference(lucky, np.zeros_like(lucky), who, who)
     # as uncertain as ten draws, not as a thousand
     assert found.high - found.low > 0.4
+
+
+class Scripted(study.Study):
+    """Finds what it is told: ``(treatment, attacker)`` pairs of which all break."""
+
+    broken: ClassVar[set[tuple[str, str]]]
+
+    def faces(self, treatments: Sequence[Treatment], controls: Sequence[Treatment] = ()) -> None:
+        for one in (*treatments, *controls):
+            effort: EffortName = "little" if one in controls else "full"
+            rows = [
+                FaceRow(
+                    treatment=one.name,
+                    attacker=attacker,
+                    effort=effort,
+                    people="people",
+                    copies="one",
+                    rank1=Difference(0.5, 0.1, *self.bounds(one.name, attacker), 400, 45),
+                    chance=0.02,
+                    verification=0.5,
+                )
+                for attacker in ("linear", "network", "embedding")
+            ]
+            self._file.keep("faces", rows)
+
+    def bounds(self, treatment: str, attacker: str) -> tuple[float, float]:
+        return (0.3, 0.5) if (treatment, attacker) in self.broken else (-0.02, 0.02)
+
+
+WEAK_BROKEN = {(control.treatment.name, attacker) for control in WEAK for attacker in control.faces}
+
+
+@pytest.mark.parametrize(
+    ("broken", "status", "said"),
+    [
+        (WEAK_BROKEN, 0, ""),
+        (
+            WEAK_BROKEN | {("blur 2, noise 8", "network")},
+            1,
+            "faces: blur 2, noise 8 does not hold: network, one, on people: up to +50.0 points",
+        ),
+        (
+            WEAK_BROKEN - {("clear", "embedding")},
+            1,
+            "faces: embedding does not break clear",
+        ),
+    ],
+)
+def test_the_exit_status_tells_who_beats_the_target_and_who_is_dead(
+    broken: set[tuple[str, str]],
+    status: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command_line, "Study", Scripted)
+    monkeypatch.setattr(Scripted, "broken", broken, raising=False)
+    output = tmp_path / "results.json"
+    arguments = ["faces", "--data", str(tmp_path), "--output", str(output)]
+    assert command_line.main(arguments) == status
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == status
+    assert told.startswith(said)
+
+
+@pytest.mark.parametrize("output", ["README.md", "missing/results.json"])
+def test_a_wrong_output_is_no_verdict(
+    output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "README.md").write_text("# a page")
+    arguments = ["plates", "--data", str(tmp_path), "--output", str(tmp_path / output)]
+    assert command_line.main(arguments) == 2
+    assert str(tmp_path / output) in capsys.readouterr().err
 
 
 def test_the_command_says_what_a_setting_is_and_needs_data(tmp_path: Path) -> None:
