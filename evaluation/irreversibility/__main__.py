@@ -1,7 +1,8 @@
 """``python -m evaluation.irreversibility``: attack the default policy, and what is too weak.
 
 Faces: who is it? Attackers compare, learn, restore and average; each is held against itself on
-boxes filled with their mean colour. Plates: what does it say? See docs/irreversibility.md.
+boxes filled with their mean colour. Plates: what does it say? ``choose`` compares settings and
+names the weakest that hold. See docs/irreversibility.md.
 Needs ``pip install 'streetblur[attack]'``.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.annotations import data_root
+from evaluation.irreversibility.choice import GRID
 from evaluation.irreversibility.results import Section
 from evaluation.irreversibility.treatments import Redacted, default_treatment
 from evaluation.irreversibility.verdicts import OTHERS, WEAK
@@ -32,12 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        1 if an attacker beats the target, one that should break a weak control does not; 2 if it could not run.
+        1 if an attacker beats the target, one that should break a weak control does not, or (for
+        ``choose``) no setting holds; 2 if it could not run.
     """
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.irreversibility", description=__doc__
     )
-    parser.add_argument("what", choices=("faces", "plates", "sizes", "all"))
+    parser.add_argument("what", choices=("faces", "plates", "sizes", "all", "choose"))
     parser.add_argument("--data", type=Path, help="data folder (STREETBLUR_DATA)")
     parser.add_argument("--output", type=Path, default=Path("irreversibility.json"))
     parser.add_argument(
@@ -46,13 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=_setting,
         default=[],
         metavar="MODE:STRENGTH:NOISE",
-        help="also attack this one (blur:1:12); may be given several times",
+        help="also attack this one (blur:1:12); may be given several times; choose: instead of "
+        "its own grid",
     )
     parser.add_argument("--no-controls", action="store_true", help="only the default and --setting")
     parser.add_argument("--quick", action="store_true", help="fewer places, runs and steps")
     options = parser.parse_args(arguments)
     try:
         study = Study(options.data or data_root(), options.output, quick=options.quick)
+        if options.what == "choose":
+            return _choose(study, options.setting)
         sections: tuple[Section, ...] = ("faces", "plates", "sizes")
         if options.what != "all":
             sections = (options.what,)
@@ -90,6 +96,13 @@ def _attack(
     for line in wrong:
         print(line, file=sys.stderr)
     return int(bool(wrong))
+
+
+def _choose(study: Study, settings: Sequence[Redacted]) -> int:
+    study.choose(settings or GRID)
+    page, any_holds = study.choice()
+    print(page)
+    return int(not any_holds)
 
 
 def _setting(text: str) -> Redacted:

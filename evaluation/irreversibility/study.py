@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from scipy.stats import binomtest
 
 from evaluation.demo.plates import Kind
+from evaluation.irreversibility.choice import choice_page, weakest
 from evaluation.irreversibility.embedding import EmbeddingPool, FaceEmbedder
-from evaluation.irreversibility.faces import Effort, FaceStudy
+from evaluation.irreversibility.faces import LINEAR_ONLY, Effort, FaceStudy
 from evaluation.irreversibility.identities import people, photographs
 from evaluation.irreversibility.page import page
 from evaluation.irreversibility.plates import Read, brute_force, read_by_eye, read_by_network
 from evaluation.irreversibility.reading import TextReader
 from evaluation.irreversibility.results import (
+    ChoiceRow,
     EffortName,
     FaceRow,
     PlateRow,
@@ -25,7 +27,7 @@ from evaluation.irreversibility.results import (
     SizeRow,
     attacked,
 )
-from evaluation.irreversibility.treatments import Treatment
+from evaluation.irreversibility.treatments import Redacted, Treatment
 from evaluation.irreversibility.verdicts import (
     BRUTE_FORCE,
     TEXT_READER,
@@ -99,6 +101,26 @@ class Study:
                 rows += [SizeRow(**one, size=size, effort=self._effort) for one in found]
             self._file.keep("sizes", rows)
 
+    def choose(self, settings: Sequence[Redacted]) -> None:
+        """Attack faces under each of ``settings`` by the linear attacker alone."""
+        embedder = FaceEmbedder()
+        if self._quick:
+            crowds = [
+                people(self._data, embedder, known=1, probes=1),
+                photographs(self._data, embedder, variations=2),
+            ]
+            efforts = [replace(LINEAR_ONLY, places=2, runs=2)] * 2
+        else:
+            crowds = [
+                people(self._data, embedder, known=2, probes=4),
+                photographs(self._data, embedder, variations=4),
+            ]
+            efforts = [LINEAR_ONLY, replace(LINEAR_ONLY, places=2)]
+        for crowd, effort in zip(crowds, efforts, strict=True):
+            study = FaceStudy(crowd, embedder, effort)
+            for setting in settings:
+                self._file.keep("choices", choice_rows(study, setting, self._effort))
+
     def plates(self, treatments: Sequence[Treatment], controls: Sequence[Treatment] = ()) -> None:
         """Read plates: real ones by OCR, drawn ones by a network and by brute force.
 
@@ -151,6 +173,11 @@ class Study:
         """The results as Markdown."""
         return page(self._file.results)
 
+    def choice(self) -> tuple[str, bool]:
+        """The choice among settings as Markdown, and whether any setting holds."""
+        rows = [row for row in self._file.results.choices if row.effort == self._effort]
+        return choice_page(rows), any(weakest(rows).values())
+
     def _rows(self, section: Section, treatment: str, effort: EffortName) -> Sequence[AnyRow]:
         results = self._file.results
         found: dict[Section, Sequence[AnyRow]] = {
@@ -160,6 +187,20 @@ class Study:
             "choices": results.choices,
         }
         return attacked(found[section], treatment, effort)
+
+
+def choice_rows(study: FaceStudy, setting: Redacted, effort: EffortName) -> list[ChoiceRow]:
+    """What ``study`` finds of ``setting``."""
+    return [
+        ChoiceRow(
+            **asdict(attack),
+            mode=setting.mode,
+            strength=setting.share,
+            noise=setting.noise,
+            effort=effort,
+        )
+        for attack in study.attacks(setting)
+    ]
 
 
 def plate_row(

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,6 +23,7 @@ from evaluation.irreversibility import study
 from evaluation.irreversibility.attackers import COPIES, linear
 from evaluation.irreversibility.bounds import Difference, difference
 from evaluation.irreversibility.embedding import FaceEmbedder
+from evaluation.irreversibility.faces import LINEAR_ONLY
 from evaluation.irreversibility.identities import Chip, People, people
 from evaluation.irreversibility.networks import named
 from evaluation.irreversibility.observations import (
@@ -167,6 +169,30 @@ def test_people_are_resampled_not_pictures() -> None:
     found = difference(lucky, np.zeros_like(lucky), who, who)
     # as uncertain as ten draws, not as a thousand
     assert found.high - found.low > 0.4
+
+
+def test_the_linear_attacker_chooses_among_settings(
+    crowd: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = replace(crowd, name="photographs")
+    monkeypatch.setattr(study, "people", lambda *_, **__: crowd)
+    monkeypatch.setattr(study, "photographs", lambda *_, **__: others)
+    monkeypatch.setattr(study, "LINEAR_ONLY", replace(LINEAR_ONLY, processes=1))
+    output = tmp_path / "results.json"
+    made = study.Study(tmp_path, output, quick=True)
+    made.choose([Redacted(0.4, 6), Redacted(2, 0, "solid")])
+    page, any_holds = made.choice()
+    assert any_holds
+    assert page.endswith("- blur: none that was attacked\n- solid: solid")
+    rows = json.loads(output.read_text())["rows"]["choices"]
+    found = {(row["treatment"], row["people"], row["copies"], row["attacker"]) for row in rows}
+    assert found == {
+        (treatment, people, copies, "linear")
+        for treatment in ("blur 0.4, noise 6", "solid")
+        for people in ("crowd", "photographs")
+        for copies in COPIES
+    }
+    assert {row["effort"] for row in rows} == {"quick"}
 
 
 class Scripted(study.Study):

@@ -10,9 +10,11 @@ import pytest
 
 from evaluation.irreversibility import treatments
 from evaluation.irreversibility.bounds import Difference
+from evaluation.irreversibility.choice import choice_page, weakest
 from evaluation.irreversibility.observations import grid_places
 from evaluation.irreversibility.page import page
 from evaluation.irreversibility.results import (
+    ChoiceRow,
     EffortName,
     FaceRow,
     PlateRow,
@@ -72,6 +74,19 @@ def plate(attacker: str, exact: int, low: float, high: float) -> PlateRow:
         symbols=0.1,
         low=low,
         high=high,
+    )
+
+
+def choice(
+    strength: float, noise: float, high: float, people: str = "people", mode: str = "blur"
+) -> ChoiceRow:
+    return ChoiceRow(
+        treatment=Redacted(strength, noise, mode).name,
+        mode=mode,
+        strength=strength,
+        noise=noise,
+        **face("linear", -0.01, high).model_dump(exclude={"treatment", "people"}),
+        people=people,
     )
 
 
@@ -199,6 +214,36 @@ def test_the_page_keeps_efforts_apart_and_tells_the_power() -> None:
     column = [cell.strip() for cell in full[2].split("|")].index("detectable, points")
     # 4 points wide: (1.96 + 0.84) standard errors of 4 / 3.92 points
     assert [cell.strip() for cell in full[4].split("|")][column] == "2.9"
+
+
+def test_the_weakest_that_holds_is_chosen_by_strength_then_noise() -> None:
+    rows = [
+        choice(2, 6, 0.02),
+        choice(1.4, 12, 0.01),
+        choice(1.4, 8, 0.03),
+        choice(1.4, 6, 0.05),
+        choice(1, 24, 0.2),
+    ]
+    assert weakest(rows) == {"blur": "blur 1.4, noise 8"}
+    assert "- blur: blur 1.4, noise 8" in choice_page(rows)
+
+
+def test_a_setting_has_to_hold_on_all_sets_of_people() -> None:
+    rows = [
+        choice(1, 8, 0.01),
+        choice(1, 8, 0.05, "photographs"),
+        # one set is missing: not judged yet
+        choice(1.4, 8, 0.01),
+        choice(2, 8, 0.01),
+        choice(2, 8, 0.01, "photographs"),
+    ]
+    assert weakest(rows) == {"blur": "blur 2, noise 8"}
+
+
+def test_each_mode_has_its_weakest_or_none() -> None:
+    rows = [choice(1, 8, 0.2, mode="pixelate"), choice(2, 0, 0.0, mode="solid")]
+    assert weakest(rows) == {"pixelate": None, "solid": "solid"}
+    assert "- pixelate: none" in choice_page(rows)
 
 
 def test_solid_boxes_have_no_cells_to_cut_them() -> None:
