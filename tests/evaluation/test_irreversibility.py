@@ -19,7 +19,7 @@ for package in ("torch", "sklearn", "skimage", "dlib"):
     pytest.importorskip(package, reason="attackers need: pip install 'streetblur[attack]'")
 
 from evaluation.irreversibility import __main__ as command_line
-from evaluation.irreversibility import study
+from evaluation.irreversibility import study, treatments
 from evaluation.irreversibility.attackers import COPIES, linear
 from evaluation.irreversibility.bounds import Difference, difference
 from evaluation.irreversibility.embedding import FaceEmbedder
@@ -35,6 +35,7 @@ from evaluation.irreversibility.observations import (
     worst_size,
 )
 from evaluation.irreversibility.plates import (
+    Read,
     brute_force,
     plate_place,
     plate_scene,
@@ -218,6 +219,12 @@ class Scripted(study.Study):
             ]
             self._file.keep("faces", rows)
 
+    def plates(self, treatments: Sequence[Treatment], controls: Sequence[Treatment] = ()) -> None:
+        for one in treatments:
+            read = Read(0, 130, 0.1)
+            row = study.plate_row(one, "brute force", "us, last three", 1, read, "full")
+            self._file.keep("plates", [row])
+
     def bounds(self, treatment: str, attacker: str) -> tuple[float, float]:
         return (0.3, 0.5) if (treatment, attacker) in self.broken else (-0.02, 0.02)
 
@@ -257,6 +264,25 @@ def test_the_exit_status_tells_who_beats_the_target_and_who_is_dead(
     told = capsys.readouterr().err
     assert len(told.splitlines()) == status
     assert told.startswith(said)
+
+
+def test_plates_are_attacked_behind_what_the_policy_does_to_plates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = load_policy("default")
+    weak = own.plate.style.model_copy(update={"strength": 0.5, "noise": 3.0})
+    monkeypatch.setattr(
+        treatments, "default_style", lambda label: own.face.style if label == "face" else weak
+    )
+    monkeypatch.setattr(command_line, "Study", Scripted)
+    monkeypatch.setattr(Scripted, "broken", set(), raising=False)
+    output = tmp_path / "results.json"
+    where = ["--no-controls", "--data", str(tmp_path), "--output", str(output)]
+    for what in ("faces", "plates"):
+        assert command_line.main([what, *where]) == 0
+    rows = json.loads(output.read_text())["rows"]
+    assert {row["treatment"] for row in rows["faces"]} == {"blur 2, noise 8"}
+    assert {row["treatment"] for row in rows["plates"]} == {"blur 0.5, noise 3"}
 
 
 @pytest.mark.parametrize("output", ["README.md", "missing/results.json"])
