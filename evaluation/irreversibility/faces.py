@@ -37,6 +37,7 @@ class Effort:
         steps: batches that the naming network is trained on; 0 for no networks.
         restoring: batches that the restoring network is trained on; 0 for none.
         deconvolving: whether the blur is undone by its known kernel.
+        embedding: whether faces are compared by their embeddings at all.
         each: copies of each probe that an embedding is taken of.
         processes: that redact.
     """
@@ -46,8 +47,13 @@ class Effort:
     steps: int = 200
     restoring: int = 120
     deconvolving: bool = True
+    embedding: bool = True
     each: int = 1
     processes: int = 2
+
+
+# The strongest attacker and the cheapest: what chooses settings.
+LINEAR_ONLY = Effort(steps=0, restoring=0, deconvolving=False, embedding=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +159,7 @@ class FaceStudy:
         if steps:
             for copies in ("one", "all"):
                 yield "network", copies, named(seen, copies, steps=steps)
-        for copies in ("one", "all"):
+        for copies in ("one", "all") if self._effort.embedding else ():
             crops, chips = shown(seen, copies, self._effort.each)
             yield "embedding", copies, self._named_by_embedding(seen, crops, chips)
             if copies == "one":

@@ -1,41 +1,53 @@
-"""The whole study: who attacks what, kept in a file as it goes on, and the page about it."""
+"""The whole study: who attacks what, kept in a file as it goes on."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from scipy.stats import binomtest
 
 from evaluation.demo.plates import Kind
+from evaluation.irreversibility.choice import choice_page, weakest
 from evaluation.irreversibility.embedding import EmbeddingPool, FaceEmbedder
-from evaluation.irreversibility.faces import Effort, FaceStudy
+from evaluation.irreversibility.faces import LINEAR_ONLY, Effort, FaceStudy
 from evaluation.irreversibility.identities import people, photographs
+from evaluation.irreversibility.page import page
 from evaluation.irreversibility.plates import Read, brute_force, read_by_eye, read_by_network
 from evaluation.irreversibility.reading import TextReader
-from evaluation.irreversibility.treatments import Treatment
-from evaluation.markdown import table
+from evaluation.irreversibility.results import (
+    ChoiceRow,
+    EffortName,
+    FaceRow,
+    PlateRow,
+    ResultsFile,
+    Section,
+    SizeRow,
+    attacked,
+)
+from evaluation.irreversibility.treatments import Redacted, Treatment
+from evaluation.irreversibility.verdicts import (
+    BRUTE_FORCE,
+    TEXT_READER,
+    TRAINED_READER,
+    AnyRow,
+    Control,
+    dead,
+    holds,
+    told,
+)
 
-# Points that an attacker may be better than on mean colours, or than chance: upper 95 % bound.
-TARGET = 0.03
 SIZES = (12, 24, 48, 96, 192, 384, 600)
 PLATE_SETS = ("openalpr_us", "openalpr_eu", "openalpr_br")
 # Formats that end with three digits: the fewest candidates there are.
 PLATE_KINDS: tuple[Kind, ...] = ("us", "eu_square")
-_PACKAGES = ("streetblur", "numpy", "scikit-learn", "scikit-image", "torch", "dlib-bin")
 _COPIES = 16
 # So many plates that none read leaves an upper bound below 3 points; fewer show that one is read.
-_PLATES, _FEW_PLATES = 130, 40
+_PLATES: dict[EffortName, int] = {"full": 130, "little": 40, "quick": 20}
 # What breaks a control needs little effort.
 _LITTLE = Effort(places=2, runs=2, steps=60, restoring=30)
-
-Row = dict[str, Any]
 
 
 class Study:
@@ -45,13 +57,15 @@ class Study:
         data: the data folder.
         output: what is there already is kept, but for what is attacked again.
         quick: a fraction of the effort; for a look, not for figures.
+
+    Raises:
+        ConfigurationError: ``output`` holds something else, or cannot be written.
     """
 
     def __init__(self, data: Path, output: Path, *, quick: bool = False) -> None:
-        self._data, self._output, self._quick = data, output, quick
-        self._rows: dict[str, list[Row]] = {"faces": [], "plates": [], "sizes": []}
-        if output.is_file():
-            self._rows |= json.loads(output.read_text(encoding="utf-8"))["rows"]
+        self._data, self._file, self._quick = data, ResultsFile(output), quick
+        self._effort: EffortName = "quick" if quick else "full"
+        self._on_controls: EffortName = "quick" if quick else "little"
 
     def faces(self, treatments: Sequence[Treatment], controls: Sequence[Treatment] = ()) -> None:
         """Attack faces of people of whom several photographs are known, and single ones.
@@ -60,18 +74,19 @@ class Study:
             controls: are attacked with little effort, and on the first set only.
         """
         embedder, pool = FaceEmbedder(), EmbeddingPool(Effort().processes)
-        few = replace(people(self._data, embedder, known=1, probes=1), name="people, little effort")
-        studies = [(FaceStudy(few, pool, _LITTLE), controls)]
+        few = people(self._data, embedder, known=1, probes=1)
+        studies = [(FaceStudy(few, pool, _LITTLE), controls, self._on_controls)]
         if self._quick:
-            studies = [(FaceStudy(few, pool, _LITTLE), [*treatments, *controls])]
-        else:
+            studies.append((studies[0][0], treatments, self._effort))
+        elif treatments:
             many = people(self._data, embedder, known=2, probes=4)
             singles = photographs(self._data, embedder, variations=4)
             for group, effort in ((many, Effort()), (singles, Effort(places=2, restoring=0))):
-                studies.append((FaceStudy(group, pool, effort), treatments))
-        for study, own in studies:
+                studies.append((FaceStudy(group, pool, effort), treatments, self._effort))
+        for study, own, name in studies:
             for treatment in own:
-                self._keep("faces", treatment, [asdict(a) for a in study.attacks(treatment)])
+                found = [asdict(attack) for attack in study.attacks(treatment)]
+                self._file.keep("faces", [FaceRow(**one, effort=name) for one in found])
 
     def sizes(self, treatments: Sequence[Treatment]) -> None:
         """Attack faces of every size, without networks and without undoing the blur."""
@@ -80,11 +95,31 @@ class Study:
         group = people(self._data, embedder, known=1, probes=1 if self._quick else 4)
         study = FaceStudy(group, pool, effort)
         for treatment in treatments:
-            rows: list[Row] = []
+            rows: list[SizeRow] = []
             for size in SIZES[:2] if self._quick else SIZES:
-                found = study.attacks(treatment, size=size)
-                rows += [asdict(attack) | {"size": size} for attack in found]
-            self._keep("sizes", treatment, rows)
+                found = [asdict(attack) for attack in study.attacks(treatment, size=size)]
+                rows += [SizeRow(**one, size=size, effort=self._effort) for one in found]
+            self._file.keep("sizes", rows)
+
+    def choose(self, settings: Sequence[Redacted]) -> None:
+        """Attack faces under each of ``settings`` by the linear attacker alone."""
+        embedder = FaceEmbedder()
+        if self._quick:
+            crowds = [
+                people(self._data, embedder, known=1, probes=1),
+                photographs(self._data, embedder, variations=2),
+            ]
+            efforts = [replace(LINEAR_ONLY, places=2, runs=2)] * 2
+        else:
+            crowds = [
+                people(self._data, embedder, known=2, probes=4),
+                photographs(self._data, embedder, variations=4),
+            ]
+            efforts = [LINEAR_ONLY, replace(LINEAR_ONLY, places=2)]
+        for crowd, effort in zip(crowds, efforts, strict=True):
+            study = FaceStudy(crowd, embedder, effort)
+            for setting in settings:
+                self._file.keep("choices", choice_rows(study, setting, self._effort))
 
     def plates(self, treatments: Sequence[Treatment], controls: Sequence[Treatment] = ()) -> None:
         """Read plates: real ones by OCR, drawn ones by a network and by brute force.
@@ -94,132 +129,94 @@ class Study:
         """
         reader = TextReader()
         for treatment in (*treatments, *controls):
-            number, training, steps = (20, 400, 60) if self._quick else (_PLATES, 3000, 250)
-            if treatment in controls:
-                number = min(number, _FEW_PLATES)
-            rows: list[Row] = []
-            for name in PLATE_SETS:
-                read = read_by_eye(treatment, reader, self._data / "dev" / name)
-                rows.append(_read("text reader", name, 1, read, chance=0.0))
-            read = read_by_network(treatment, "us", training=training, plates=500, steps=steps)
-            rows.append(_read("trained network", "us, last three", 1, read, chance=1e-3))
-            every = (1, _COPIES) if treatment.fresh else (1,)
-            for kind, copies in itertools.product(PLATE_KINDS, every):
-                forced = brute_force(treatment, kind, plates=number, copies=copies)
-                exact = sum(one.exact for one in forced)
-                symbols = sum(one.symbols for one in forced) / (3 * len(forced))
-                read = Read(exact, len(forced), symbols)
-                what = f"{kind}, last three"
-                rows.append(_read("brute force", what, copies, read, chance=1e-3))
+            effort = self._on_controls if treatment in controls else self._effort
+            rows = [
+                plate_row(treatment, attacker, what, copies, read, effort)
+                for attacker, what, copies, read in self._readings(treatment, reader, effort)
+            ]
             for row in rows:
-                print(
-                    f"{treatment.name}: {row['attacker']}, {row['what']}, copies {row['copies']}: "
-                    f"{row['exact']} of {row['plates']}, symbols {row['symbols']:.1%}"
-                )
-            self._keep("plates", treatment, [{"treatment": treatment.name} | r for r in rows])
+                print(f"{treatment.name}: {told(row)}, symbols {row.symbols:.1%}")
+            self._file.keep("plates", rows)
 
-    def holds(self, treatment: str) -> bool:
-        """Whether ``treatment`` was attacked and no attacker beats the target."""
-        found = self._rows["faces"] + self._rows["sizes"]
-        faces = [row for row in found if row["treatment"] == treatment]
-        plates = [row for row in self._rows["plates"] if row["treatment"] == treatment]
-        if not faces and not plates:
-            return False
-        # a whole plate is not read by chance, its last three symbols are
-        return all(row["rank1"]["high"] <= TARGET for row in faces) and all(
-            row["high"] <= TARGET + row["chance"] if row["chance"] else row["exact"] == 0
-            for row in plates
-        )
+    def _readings(
+        self, treatment: Treatment, reader: TextReader, effort: EffortName
+    ) -> Iterator[tuple[str, str, int, Read]]:
+        for name in PLATE_SETS:
+            yield TEXT_READER, name, 1, read_by_eye(treatment, reader, self._data / "dev" / name)
+        training, steps = (1000, 100) if effort == "quick" else (3000, 250)
+        read = read_by_network(treatment, "us", training=training, plates=500, steps=steps)
+        yield TRAINED_READER, "us, last three", 1, read
+        every = (1, _COPIES) if treatment.fresh else (1,)
+        for kind, copies in itertools.product(PLATE_KINDS, every):
+            forced = brute_force(treatment, kind, plates=_PLATES[effort], copies=copies)
+            exact = sum(one.exact for one in forced)
+            symbols = sum(one.symbols for one in forced) / (3 * len(forced))
+            yield BRUTE_FORCE, f"{kind}, last three", copies, Read(exact, len(forced), symbols)
 
-    def breaks(self, treatment: str) -> bool:
-        """Whether ``treatment`` was broken wherever it was attacked: by some attacker each time."""
-        faces = [row for row in self._rows["faces"] if row["treatment"] == treatment]
-        plates = [row for row in self._rows["plates"] if row["treatment"] == treatment]
-        found = []
-        if faces:
-            found.append(max(row["rank1"]["low"] for row in faces) > TARGET)
-        if plates:
-            found.append(max(row["low"] - row["chance"] for row in plates) > TARGET)
-        return bool(found) and all(found)
+    def misses(self, section: Section, treatment: str) -> list[str]:
+        """Who beats the target on ``treatment``, at the effort of this run.
+
+        Raises:
+            ValueError: nobody attacked it.
+        """
+        rows = self._rows(section, treatment, self._effort)
+        if not rows:
+            raise ValueError(f"nobody attacked {treatment}")
+        return [told(row) for row in rows if not holds(row)]
+
+    def dead(self, section: Section, control: Control) -> list[str]:
+        """Who should have broken ``control`` in this run and did not."""
+        rows = self._rows(section, control.treatment.name, self._on_controls)
+        return dead(rows, control.faces if section == "faces" else control.plates)
 
     def page(self) -> str:
         """The results as Markdown."""
-        parts = [
-            f"Machine: {platform.machine()}, Python {platform.python_version()}; "
-            + ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-        ]
-        for name, heading in (("faces", "Faces"), ("sizes", "Sizes")):
-            for group in dict.fromkeys(row["people"] for row in self._rows[name]):
-                rows = [row for row in self._rows[name] if row["people"] == group]
-                parts.append(f"## {heading}: {group}\n\n" + _face_table(rows))
-        if self._rows["plates"]:
-            parts.append("## Plates\n\n" + _plate_table(self._rows["plates"]))
-        return "\n\n".join(parts)
+        return page(self._file.results)
 
-    def _keep(self, what: str, treatment: Treatment, rows: list[Row]) -> None:
-        new = {(row.get("people"), row["treatment"]) for row in rows}
-        old = [r for r in self._rows[what] if (r.get("people"), r["treatment"]) not in new]
-        self._rows[what] = old + rows
-        self._output.write_text(json.dumps({"rows": self._rows}, indent=1), encoding="utf-8")
+    def choice(self) -> tuple[str, bool]:
+        """The choice among settings as Markdown, and whether any setting holds."""
+        rows = [row for row in self._file.results.choices if row.effort == self._effort]
+        return choice_page(rows), any(weakest(rows).values())
+
+    def _rows(self, section: Section, treatment: str, effort: EffortName) -> Sequence[AnyRow]:
+        results = self._file.results
+        found: dict[Section, Sequence[AnyRow]] = {
+            "faces": results.faces,
+            "sizes": results.sizes,
+            "plates": results.plates,
+            "choices": results.choices,
+        }
+        return attacked(found[section], treatment, effort)
 
 
-def _read(attacker: str, what: str, copies: int, read: Read, *, chance: float) -> Row:
+def choice_rows(study: FaceStudy, setting: Redacted, effort: EffortName) -> list[ChoiceRow]:
+    """What ``study`` finds of ``setting``."""
+    return [
+        ChoiceRow(
+            **asdict(attack),
+            mode=setting.mode,
+            strength=setting.share,
+            noise=setting.noise,
+            effort=effort,
+        )
+        for attack in study.attacks(setting)
+    ]
+
+
+def plate_row(
+    treatment: Treatment, attacker: str, what: str, copies: int, read: Read, effort: EffortName
+) -> PlateRow:
+    """What ``attacker`` read, with its 95 % interval (Clopper-Pearson)."""
     low, high = binomtest(read.exact, read.plates).proportion_ci(0.95)
-    return {
-        "attacker": attacker,
-        "what": what,
-        "copies": copies,
-        "chance": chance,
+    return PlateRow(
+        treatment=treatment.name,
+        attacker=attacker,
+        effort=effort,
+        what=what,
+        copies=copies,
+        # nobody reads a whole plate by chance; of endings there are 1,000
+        chance=0.0 if attacker == TEXT_READER else 1e-3,
+        low=low,
+        high=high,
         **asdict(read),
-        "low": low,
-        "high": high,
-    }
-
-
-def _face_table(rows: Sequence[Row]) -> str:
-    head = [
-        "treatment",
-        "attacker",
-        "copies",
-        "rank-1",
-        "on mean colour",
-        "difference, 95 %",
-        "probes",
-        "verification (AUC)",
-    ]
-    if "size" in rows[0]:
-        head.insert(1, "size")
-    lines = [head]
-    for row in rows:
-        rank1 = row["rank1"]
-        line = [
-            row["treatment"],
-            row["attacker"],
-            row["copies"],
-            f"{rank1['rate']:.1%}",
-            f"{rank1['base']:.1%}",
-            f"{100 * rank1['low']:+.1f} to {100 * rank1['high']:+.1f}",
-            str(rank1["probes"]),
-            f"{row['verification']:.2f}",
-        ]
-        if "size" in row:
-            line.insert(1, f"{row['size']} px")
-        lines.append(line)
-    return table(lines)
-
-
-def _plate_table(rows: Sequence[Row]) -> str:
-    lines = [["treatment", "attacker", "what", "copies", "exact", "95 %", "symbols"]]
-    lines += [
-        [
-            row["treatment"],
-            row["attacker"],
-            row["what"],
-            str(row["copies"]),
-            f"{row['exact']} of {row['plates']}",
-            f"{row['low']:.1%} to {row['high']:.1%}",
-            f"{row['symbols']:.1%}",
-        ]
-        for row in rows
-    ]
-    return table(lines)
+    )

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.irreversibility.jpegs import coded, decoded
+from evaluation.irreversibility.scenes import default_style
 from pipeline.decode import decode_upright
 from pipeline.encode import redact_image
 from pipeline.images import ImageLimits, inspect_image
 from pipeline.noise import NoiseKey
 from pipeline.policy import DEFAULT_POLICY, Style, load_policy
 from pipeline.redaction import RedactionBox, redact_pixels
+from serving.geometry import Label
 
 Pixels = NDArray[np.uint8]
 
@@ -66,27 +67,31 @@ class Redacted(Treatment):
     noise: float
     mode: str = "blur"
 
-    fresh = True
-
     @property
     def name(self) -> str:  # type: ignore[override]
-        """Mode and settings."""
+        """Mode and settings; ``solid`` has none."""
+        if self.mode == "solid":
+            return self.mode
         return f"{self.mode} {self.share:g}, noise {self.noise:g}"
 
     @property
-    def period(self) -> float:  # type: ignore[override]
-        """A cell."""
-        return self.share
+    def fresh(self) -> bool:  # type: ignore[override]
+        """Only with noise."""
+        return self.noise > 0 and self.mode != "solid"
 
-    @cached_property
-    def style(self) -> Style:
-        """The style of a policy that says so."""
-        base = load_policy(DEFAULT_POLICY).face.style.model_dump()
-        return Style(**{**base, "mode": self.mode, "strength": self.share, "noise": self.noise})
+    @property
+    def period(self) -> float:  # type: ignore[override]
+        """A cell; ``solid`` has none."""
+        return 0.0 if self.mode == "solid" else self.share
+
+    def style(self, label: Label) -> Style:
+        """What the default policy does to ``label``, but with these settings."""
+        own = {"mode": self.mode, "strength": self.share, "noise": self.noise}
+        return Style(**{**default_style(label).model_dump(), **own})
 
     def __call__(self, data: bytes, box: RedactionBox, secret: bytes) -> Pixels:
         """See :class:`Treatment`."""
-        own = RedactionBox(*box.area, self.style, box.label)
+        own = RedactionBox(*box.area, self.style(box.label), box.label)
         info = inspect_image(data, _LIMITS)
         made = redact_image(
             data, info, [own], noise=NoiseKey(secret, "a.jpg"), policy=load_policy(DEFAULT_POLICY)
@@ -95,14 +100,14 @@ class Redacted(Treatment):
 
     def expected(self, pixels: Pixels, box: RedactionBox) -> Pixels:
         """See :class:`Treatment`."""
-        style = self.style.model_copy(update={"noise": 0})
+        style = self.style(box.label).model_copy(update={"noise": 0})
         own = RedactionBox(*box.area, style, box.label)
         return _cut(redact_pixels(pixels, [own], NoiseKey(bytes(32), "")), box)
 
 
-def default_treatment() -> Redacted:
-    """What the default policy does to faces."""
-    style = load_policy(DEFAULT_POLICY).face.style
+def default_treatment(label: Label) -> Redacted:
+    """What the default policy does to ``label``."""
+    style = default_style(label)
     return Redacted(style.strength, style.noise, style.mode)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,9 +18,12 @@ from hypothesis import strategies as st
 for package in ("torch", "sklearn", "skimage", "dlib"):
     pytest.importorskip(package, reason="attackers need: pip install 'streetblur[attack]'")
 
+from evaluation.irreversibility import __main__ as command_line
+from evaluation.irreversibility import study, treatments
 from evaluation.irreversibility.attackers import COPIES, linear
-from evaluation.irreversibility.bounds import difference
+from evaluation.irreversibility.bounds import Difference, difference
 from evaluation.irreversibility.embedding import FaceEmbedder
+from evaluation.irreversibility.faces import LINEAR_ONLY
 from evaluation.irreversibility.identities import Chip, People, people
 from evaluation.irreversibility.networks import named
 from evaluation.irreversibility.observations import (
@@ -29,12 +35,14 @@ from evaluation.irreversibility.observations import (
     worst_size,
 )
 from evaluation.irreversibility.plates import (
+    Read,
     brute_force,
     plate_place,
     plate_scene,
     read_by_network,
 )
 from evaluation.irreversibility.reading import TextReader
+from evaluation.irreversibility.results import EffortName, FaceRow
 from evaluation.irreversibility.scenes import scene
 from evaluation.irreversibility.treatments import (
     Clear,
@@ -44,6 +52,7 @@ from evaluation.irreversibility.treatments import (
     Treatment,
     default_treatment,
 )
+from evaluation.irreversibility.verdicts import WEAK
 from pipeline.policy import load_policy
 from pipeline.redaction import RedactionBox
 
@@ -90,7 +99,10 @@ def test_what_is_too_weak_is_broken(
 def test_nobody_is_named_behind_the_default(
     crowd: People, mean_colour: Observations, copies: str
 ) -> None:
-    guess, base = linear(seen(crowd, default_treatment()), copies), linear(mean_colour, copies)
+    guess, base = (
+        linear(seen(crowd, default_treatment("face")), copies),
+        linear(mean_colour, copies),
+    )
     # ten people leave wide intervals; the figures of the full study are in docs/irreversibility.md
     found = difference(guess.hits, base.hits, guess.truth, base.truth)
     assert found.low <= 0
@@ -103,7 +115,7 @@ def test_a_network_learns_to_name_people_behind_a_weak_blur(crowd: People) -> No
 def test_brute_force_reads_plates_behind_a_weak_blur_and_not_behind_the_default() -> None:
     weak = brute_force(Gaussian(0.05), "us", plates=2, copies=1, processes=1)
     assert all(one.exact and one.candidates == 1000 for one in weak)
-    strong = brute_force(default_treatment(), "us", plates=3, copies=4, processes=1)
+    strong = brute_force(default_treatment("plate"), "us", plates=3, copies=4, processes=1)
     assert not any(one.exact for one in strong)
 
 
@@ -113,7 +125,7 @@ def test_a_text_reader_reads_clear_plates_and_no_redacted_ones() -> None:
     place = plate_place(Clear(), random, 180)
     source = plate_scene("us", "ABC 1234", 3, place)
     assert "1234" in reader(Clear()(source.data, source.box, b""))
-    shown = default_treatment()(source.data, source.box, random.bytes(32))
+    shown = default_treatment("plate")(source.data, source.box, random.bytes(32))
     assert "1234" not in reader(shown)
 
 
@@ -132,7 +144,7 @@ def test_sizes_are_taken_where_cells_are_smallest_in_relation(share: float) -> N
     )
 
 
-@pytest.mark.parametrize("treatment", [default_treatment(), Redacted(0.4, 6)])
+@pytest.mark.parametrize("treatment", [default_treatment("face"), Redacted(0.4, 6)])
 def test_scenes_put_the_box_where_it_was_asked_for(treatment: Redacted) -> None:
     face = np.full((150, 150, 3), 90, np.uint8)
     for place in grid_places(treatment, 2):
@@ -158,6 +170,129 @@ def test_people_are_resampled_not_pictures() -> None:
     found = difference(lucky, np.zeros_like(lucky), who, who)
     # as uncertain as ten draws, not as a thousand
     assert found.high - found.low > 0.4
+
+
+def test_the_linear_attacker_chooses_among_settings(
+    crowd: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = replace(crowd, name="photographs")
+    monkeypatch.setattr(study, "people", lambda *_, **__: crowd)
+    monkeypatch.setattr(study, "photographs", lambda *_, **__: others)
+    monkeypatch.setattr(study, "LINEAR_ONLY", replace(LINEAR_ONLY, processes=1))
+    output = tmp_path / "results.json"
+    made = study.Study(tmp_path, output, quick=True)
+    made.choose([Redacted(0.4, 6), Redacted(2, 0, "solid")])
+    page, any_holds = made.choice()
+    assert any_holds
+    assert page.endswith("- blur: none that was attacked\n- solid: solid")
+    rows = json.loads(output.read_text())["rows"]["choices"]
+    found = {(row["treatment"], row["people"], row["copies"], row["attacker"]) for row in rows}
+    assert found == {
+        (treatment, people, copies, "linear")
+        for treatment in ("blur 0.4, noise 6", "solid")
+        for people in ("crowd", "photographs")
+        for copies in COPIES
+    }
+    assert {row["effort"] for row in rows} == {"quick"}
+
+
+class Scripted(study.Study):
+    """Finds what it is told: ``(treatment, attacker)`` pairs of which all break."""
+
+    broken: ClassVar[set[tuple[str, str]]]
+
+    def faces(self, treatments: Sequence[Treatment], controls: Sequence[Treatment] = ()) -> None:
+        for one in (*treatments, *controls):
+            effort: EffortName = "little" if one in controls else "full"
+            rows = [
+                FaceRow(
+                    treatment=one.name,
+                    attacker=attacker,
+                    effort=effort,
+                    people="people",
+                    copies="one",
+                    rank1=Difference(0.5, 0.1, *self.bounds(one.name, attacker), 400, 45),
+                    chance=0.02,
+                    verification=0.5,
+                )
+                for attacker in ("linear", "network", "embedding")
+            ]
+            self._file.keep("faces", rows)
+
+    def plates(self, treatments: Sequence[Treatment], controls: Sequence[Treatment] = ()) -> None:
+        for one in treatments:
+            read = Read(0, 130, 0.1)
+            row = study.plate_row(one, "brute force", "us, last three", 1, read, "full")
+            self._file.keep("plates", [row])
+
+    def bounds(self, treatment: str, attacker: str) -> tuple[float, float]:
+        return (0.3, 0.5) if (treatment, attacker) in self.broken else (-0.02, 0.02)
+
+
+WEAK_BROKEN = {(control.treatment.name, attacker) for control in WEAK for attacker in control.faces}
+
+
+@pytest.mark.parametrize(
+    ("broken", "status", "said"),
+    [
+        (WEAK_BROKEN, 0, ""),
+        (
+            WEAK_BROKEN | {("blur 2, noise 8", "network")},
+            1,
+            "faces: blur 2, noise 8 does not hold: network, one, on people: up to +50.0 points",
+        ),
+        (
+            WEAK_BROKEN - {("clear", "embedding")},
+            1,
+            "faces: embedding does not break clear",
+        ),
+    ],
+)
+def test_the_exit_status_tells_who_beats_the_target_and_who_is_dead(
+    broken: set[tuple[str, str]],
+    status: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command_line, "Study", Scripted)
+    monkeypatch.setattr(Scripted, "broken", broken, raising=False)
+    output = tmp_path / "results.json"
+    arguments = ["faces", "--data", str(tmp_path), "--output", str(output)]
+    assert command_line.main(arguments) == status
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == status
+    assert told.startswith(said)
+
+
+def test_plates_are_attacked_behind_what_the_policy_does_to_plates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = load_policy("default")
+    weak = own.plate.style.model_copy(update={"strength": 0.5, "noise": 3.0})
+    monkeypatch.setattr(
+        treatments, "default_style", lambda label: own.face.style if label == "face" else weak
+    )
+    monkeypatch.setattr(command_line, "Study", Scripted)
+    monkeypatch.setattr(Scripted, "broken", set(), raising=False)
+    output = tmp_path / "results.json"
+    where = ["--no-controls", "--data", str(tmp_path), "--output", str(output)]
+    for what in ("faces", "plates"):
+        assert command_line.main([what, *where]) == 0
+    rows = json.loads(output.read_text())["rows"]
+    assert {row["treatment"] for row in rows["faces"]} == {"blur 2, noise 8"}
+    assert {row["treatment"] for row in rows["plates"]} == {"blur 0.5, noise 3"}
+
+
+@pytest.mark.parametrize("output", ["README.md", "missing/results.json"])
+def test_a_wrong_output_is_no_verdict(
+    output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "README.md").write_text("# a page")
+    arguments = ["plates", "--data", str(tmp_path), "--output", str(tmp_path / output)]
+    assert command_line.main(arguments) == 2
+    assert str(tmp_path / output) in capsys.readouterr().err
 
 
 def test_the_command_says_what_a_setting_is_and_needs_data(tmp_path: Path) -> None:
