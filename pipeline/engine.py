@@ -71,7 +71,10 @@ def whole_chain(
         for group in groups(fetched(item) for item in items):
             for envelope in judge(group, partial(detect_group, config), gate):
                 done = outcome_of(
-                    publish(envelope), policy_digest=config.policy_digest, models=config.models
+                    publish(envelope),
+                    policy_digest=config.policy_digest,
+                    models=config.models,
+                    secret_id=config.secret_id,
                 )
                 yield {**done.as_row(), "shard": done.shard}
 

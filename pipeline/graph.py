@@ -248,6 +248,7 @@ class RedactPublish:
                 chain(envelope),
                 policy_digest=self._config.policy_digest,
                 models=self._config.models,
+                secret_id=self._config.secret_id,
             )
             rows.append({**done.as_row(), "shard": done.shard})
         return pa.Table.from_pylist(rows, schema=_ROW_SCHEMA)

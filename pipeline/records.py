@@ -94,6 +94,7 @@ OUTCOME_SCHEMA = pa.schema(
         ("ms_publish", pa.float32()),
         ("finished_at", pa.string()),
         ("shadows", pa.list_(SHADOW_TYPE)),
+        ("secret_id", pa.string()),
     ]
 )
 
@@ -203,6 +204,7 @@ class Outcome:
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     finished_at: str = ""
     shadows: tuple[Mapping[str, Any], ...] = ()
+    secret_id: str = ""
 
     def as_row(self) -> dict[str, Any]:
         """The outcome as one Parquet row."""

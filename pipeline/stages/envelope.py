@@ -141,7 +141,9 @@ def code_of(error: Exception) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
-def outcome_of(envelope: Envelope, *, policy_digest: str, models: str) -> Outcome:
+def outcome_of(
+    envelope: Envelope, *, policy_digest: str, models: str, secret_id: str = ""
+) -> Outcome:
     """The outcome of an image that has been through every stage."""
     item, info, done, ending = envelope.item, envelope.info, envelope.published, envelope.ending
     if (done is None) == (ending is None):
@@ -177,6 +179,7 @@ def outcome_of(envelope: Envelope, *, policy_digest: str, models: str) -> Outcom
         runtime=envelope.runtime,
         milliseconds=envelope.milliseconds,
         shadows=tuple(shadow.as_row() for shadow in envelope.shadows),
+        secret_id=secret_id,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -144,11 +144,26 @@ def test_a_run_that_was_killed_is_finished_with_another_secret(
     assert not [key for key, data in unrecorded.items() if files(output)[key] == data]
 
 
-def test_records_hold_neither_the_secret_nor_its_id(source, output, monkeypatch):
+def test_outcomes_tell_which_secret_a_picture_was_made_with(source, output, monkeypatch):
+    ids = {one: NoiseSecret(bytes.fromhex(one)).id for one in (GOOD, OTHER)}
+    monkeypatch.setenv("STREETBLUR_SECRET", GOOD)
+    result, _ = run_stubbed(source, output)
+    assert {row["secret_id"] for row in outcomes(result)} == {ids[GOOD]}
+    monkeypatch.setenv("STREETBLUR_SECRET", OTHER)
+    result, _ = run_stubbed(source, output, choice=Choice("all", shard=0))
+    assert {row["secret_id"] for row in outcomes(result)} == {ids[OTHER]}
+
+
+def outcomes(result):
+    ledger = result.workspace.ledger
+    ledger.refresh()
+    return [row for _, entry in ledger.shards() for row in ledger.outcomes(entry.shard)]
+
+
+def test_records_do_not_hold_the_secret(source, output, monkeypatch):
     monkeypatch.setenv("STREETBLUR_SECRET", GOOD)
     run_stubbed(source, output)
-    told = (GOOD, bytes.fromhex(GOOD), NoiseSecret(bytes.fromhex(GOOD)).id)
-    forms = [one.encode() if isinstance(one, str) else one for one in told]
+    forms = [GOOD.encode(), bytes.fromhex(GOOD)]
     records = [path for path in output.rglob("*") if path.is_file()]
     assert len(records) > len(files(output))
     assert not [path for path in records if any(form in path.read_bytes() for form in forms)]
