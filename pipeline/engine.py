@@ -70,12 +70,7 @@ def whole_chain(
     def process(items: Iterable[WorkItem]) -> Iterator[OutcomeDict]:
         for group in groups(fetched(item) for item in items):
             for envelope in judge(group, partial(detect_group, config), gate):
-                done = outcome_of(
-                    publish(envelope),
-                    policy_digest=config.policy_digest,
-                    models=config.models,
-                    secret_id=config.secret_id,
-                )
+                done = outcome_of(publish(envelope), **config.provenance)
                 yield {**done.as_row(), "shard": done.shard}
 
     return process

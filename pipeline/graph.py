@@ -244,12 +244,7 @@ class RedactPublish:
         chain = publish_chain(self._config)
         rows = []
         for envelope in unpack(table):
-            done = outcome_of(
-                chain(envelope),
-                policy_digest=self._config.policy_digest,
-                models=self._config.models,
-                secret_id=self._config.secret_id,
-            )
+            done = outcome_of(chain(envelope), **self._config.provenance)
             rows.append({**done.as_row(), "shard": done.shard})
         return pa.Table.from_pylist(rows, schema=_ROW_SCHEMA)
 

@@ -122,10 +122,5 @@ def _quarantined(item: WorkItem, config: StageConfig, reason: str, timeout_s: fl
 
 
 def _row(envelope: Envelope, config: StageConfig) -> OutcomeDict:
-    done = outcome_of(
-        envelope,
-        policy_digest=config.policy_digest,
-        models=config.models,
-        secret_id=config.secret_id,
-    )
+    done = outcome_of(envelope, **config.provenance)
     return {**done.as_row(), "shard": done.shard}

@@ -94,12 +94,20 @@ def _headers(data: bytes, structure: JpegStructure, rewritten: bool) -> list[byt
 def _source(
     data: bytes, structure: JpegStructure, spliced: Spliced, boxes: Sequence[RedactionBox]
 ) -> SequentialScan | WholePicture:
-    """The source's coded data, known wherever ``boxes`` lie: the writer may have left some out."""
+    """The source's coded data, known wherever ``boxes`` lie: the writer may have left some out.
+
+    Raises:
+        OutputRejected: ``undecodable``, the source cannot be followed there.
+    """
     found = spliced.source
     if isinstance(found, WholePicture) or found.has(cell_mcus(found.frame, boxes)):
         return found
     (scan,) = scans_of(data, structure)
-    return SequentialScan(data, found.frame, scan)
+    try:
+        return SequentialScan(data, found.frame, scan)
+    except Unspliceable as error:
+        why = f"the source cannot be followed under a box that was not written: {error}"
+        raise OutputRejected("undecodable", why) from error
 
 
 def _units(

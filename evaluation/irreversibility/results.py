@@ -71,6 +71,11 @@ class SizeRow(FaceRow):
 
     size: int
 
+    @property
+    def replaces(self) -> tuple[str, ...]:
+        """Each size stands for itself."""
+        return (*super().replaces, str(self.size))
+
 
 class ChoiceRow(FaceRow):
     """The same for one of the settings of which one is chosen."""

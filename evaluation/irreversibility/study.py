@@ -94,11 +94,10 @@ class Study:
         effort = Effort(places=2, runs=2, steps=0, restoring=0, deconvolving=False)
         group = people(self._data, embedder, known=1, probes=1 if self._quick else 4)
         study = FaceStudy(group, pool, effort)
-        for treatment in treatments:
-            rows: list[SizeRow] = []
-            for size in SIZES[:2] if self._quick else SIZES:
-                found = [asdict(attack) for attack in study.attacks(treatment, size=size)]
-                rows += [SizeRow(**one, size=size, effort=self._effort) for one in found]
+        sizes = SIZES[:2] if self._quick else SIZES
+        for treatment, size in itertools.product(treatments, sizes):
+            found = [asdict(attack) for attack in study.attacks(treatment, size=size)]
+            rows = [SizeRow(**one, size=size, effort=self._effort) for one in found]
             self._file.keep("sizes", rows)
 
     def choose(self, settings: Sequence[Redacted]) -> None:

@@ -17,7 +17,7 @@ from pipeline.secret import NoiseSecret, read_secret
 from pipeline.shadow import ShadowDetector, ShadowPlan
 from pipeline.stages.decide import Decide
 from pipeline.stages.detect import DetectGroup, Detector
-from pipeline.stages.envelope import Envelope, guarded
+from pipeline.stages.envelope import Envelope, Provenance, guarded
 from pipeline.stages.fetch import Decode, Fetch
 from pipeline.stages.publish import Publish
 from pipeline.stages.redact import Redact
@@ -77,6 +77,15 @@ class StageConfig:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     policy_digest: str = ""
     past: Mapping[str, PrivacyPolicy] = field(default_factory=dict)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What every outcome says of the run."""
+        return {
+            "policy_digest": self.policy_digest,
+            "models": self.models,
+            "secret_id": self.secret_id,
+        }
 
 
 def packaged_detector(config: StageConfig) -> Detector:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,10 +141,16 @@ def code_of(error: Exception) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
-def outcome_of(
-    envelope: Envelope, *, policy_digest: str, models: str, secret_id: str = ""
-) -> Outcome:
-    """The outcome of an image that has been through every stage."""
+class Provenance(TypedDict, total=False):
+    """What every outcome of a run says of the run: see ``OUTCOME_SCHEMA``."""
+
+    policy_digest: str
+    models: str
+    secret_id: str
+
+
+def outcome_of(envelope: Envelope, **run: Unpack[Provenance]) -> Outcome:
+    """The outcome of an image that has been through every stage of ``run``."""
     item, info, done, ending = envelope.item, envelope.info, envelope.published, envelope.ending
     if (done is None) == (ending is None):
         envelope = envelope.ended(
@@ -174,13 +180,11 @@ def outcome_of(
         output_etag="" if done is None else done.etag,
         route="" if done is None else done.route,
         notes=envelope.notes,
-        policy_digest=policy_digest,
-        models=models,
         runtime=envelope.runtime,
         milliseconds=envelope.milliseconds,
         shadows=tuple(shadow.as_row() for shadow in envelope.shadows),
-        secret_id=secret_id,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        **run,
     )
 
 

@@ -34,6 +34,7 @@ from evaluation.irreversibility.observations import (
     observe,
     worst_size,
 )
+from evaluation.irreversibility.page import page
 from evaluation.irreversibility.plates import (
     Read,
     brute_force,
@@ -42,7 +43,7 @@ from evaluation.irreversibility.plates import (
     read_by_network,
 )
 from evaluation.irreversibility.reading import TextReader
-from evaluation.irreversibility.results import EffortName, FaceRow
+from evaluation.irreversibility.results import EffortName, FaceRow, Results
 from evaluation.irreversibility.scenes import scene
 from evaluation.irreversibility.treatments import (
     Clear,
@@ -55,6 +56,7 @@ from evaluation.irreversibility.treatments import (
 from evaluation.irreversibility.verdicts import WEAK
 from pipeline.policy import load_policy
 from pipeline.redaction import RedactionBox
+from tests.evaluation.test_irreversibility_verdicts import face
 
 
 @pytest.fixture(scope="module")
@@ -310,3 +312,24 @@ def test_the_command_says_what_a_setting_is_and_needs_data(tmp_path: Path) -> No
     assert missing.returncode == 2
     assert str(tmp_path) in missing.stderr
     assert not (tmp_path / "x.json").exists() or json.loads((tmp_path / "x.json").read_text())
+
+
+def test_solid_boxes_have_no_cells_to_cut_them() -> None:
+    solid = Redacted(2, 8, "solid")
+    assert (solid.name, solid.period, solid.fresh) == ("solid", 0, False)
+    places = grid_places(solid, 2)
+    assert len(places) == 4
+    assert all(place.size == 64 for place in places)
+
+
+def test_the_page_keeps_efforts_apart_and_tells_the_power() -> None:
+    rows = (face("linear", -0.02, 0.02), face("linear", 0.1, 0.2, "little"))
+    text = page(Results(faces=rows))
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "## Faces: people",
+        "## Faces: people, little effort",
+    ]
+    full = text.split("## ")[1].splitlines()
+    column = [cell.strip() for cell in full[2].split("|")].index("detectable, points")
+    # 4 points wide: (1.96 + 0.84) standard errors of 4 / 3.92 points
+    assert [cell.strip() for cell in full[4].split("|")][column] == "2.9"

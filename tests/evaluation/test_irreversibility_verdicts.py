@@ -11,8 +11,6 @@ import pytest
 from evaluation.irreversibility import treatments
 from evaluation.irreversibility.bounds import Difference
 from evaluation.irreversibility.choice import choice_page, weakest
-from evaluation.irreversibility.observations import grid_places
-from evaluation.irreversibility.page import page
 from evaluation.irreversibility.results import (
     ChoiceRow,
     EffortName,
@@ -203,19 +201,6 @@ def test_a_missing_folder_is_told_before_any_attack(tmp_path: Path) -> None:
         ResultsFile(tmp_path / "missing" / "results.json")
 
 
-def test_the_page_keeps_efforts_apart_and_tells_the_power() -> None:
-    rows = (face("linear", -0.02, 0.02), face("linear", 0.1, 0.2, "little"))
-    text = page(Results(faces=rows))
-    assert [line for line in text.splitlines() if line.startswith("#")] == [
-        "## Faces: people",
-        "## Faces: people, little effort",
-    ]
-    full = text.split("## ")[1].splitlines()
-    column = [cell.strip() for cell in full[2].split("|")].index("detectable, points")
-    # 4 points wide: (1.96 + 0.84) standard errors of 4 / 3.92 points
-    assert [cell.strip() for cell in full[4].split("|")][column] == "2.9"
-
-
 def test_the_weakest_that_holds_is_chosen_by_strength_then_noise() -> None:
     rows = [
         choice(2, 6, 0.02),
@@ -244,14 +229,6 @@ def test_each_mode_has_its_weakest_or_none() -> None:
     rows = [choice(1, 8, 0.2, mode="pixelate"), choice(2, 0, 0.0, mode="solid")]
     assert weakest(rows) == {"pixelate": None, "solid": "solid"}
     assert "- pixelate: none" in choice_page(rows)
-
-
-def test_solid_boxes_have_no_cells_to_cut_them() -> None:
-    solid = Redacted(2, 8, "solid")
-    assert (solid.name, solid.period, solid.fresh) == ("solid", 0, False)
-    places = grid_places(solid, 2)
-    assert len(places) == 4
-    assert all(place.size == 64 for place in places)
 
 
 def test_plates_are_attacked_with_the_style_of_plates(monkeypatch: pytest.MonkeyPatch) -> None:
