@@ -21,6 +21,8 @@ from pipeline.orientation import IntBox
 from pipeline.redaction import CELL_NOISE, COLOUR_NOISE, GRAIN, RedactionBox
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Longs = NDArray[np.int64]
 
 # Standard deviations that noise alone does not reach by chance: 5 are 1 in 3 million.
 CHANCE = 5.0
@@ -169,6 +171,69 @@ def _noise(box: RedactionBox, channel: Channel) -> tuple[float, float, float]:
 
 
 @compiled
+def _parents(start: int, length: int, last: bool) -> Longs:
+    """For each of ``length`` squares from number ``start`` on: which twice as large one holds it.
+
+    They count from 0; ``last`` for a single one that holds all.
+    """
+    out = np.zeros(length, np.int64)
+    if not last:
+        for i in range(length):
+            out[i] = (start + i) // 2 - start // 2
+    return out
+
+
+@compiled
+def _gathered(values: Doubles, to_rows: Longs, to_columns: Longs) -> Doubles:
+    """``values`` [n, h, w] added up over the squares that :func:`_parents` gives."""
+    out = np.zeros((values.shape[0], to_rows[-1] + 1, to_columns[-1] + 1))
+    for row in range(values.shape[1]):
+        for column in range(values.shape[2]):
+            for i in range(values.shape[0]):
+                out[i, to_rows[row], to_columns[column]] += values[i, row, column]
+    return out
+
+
+@compiled
+def _differences(
+    count: Doubles,
+    sums: Doubles,
+    wide_count: Doubles,
+    wide_sums: Doubles,
+    wide_below: Doubles,
+    to_rows: Longs,
+    to_columns: Longs,
+    coarse: float,
+) -> Doubles:
+    """What squares differ by from the larger ones that hold them, added to ``wide_below`` [3, ...].
+
+    Returns:
+        [3]: what both sides have in common, the energy of what was lost, and the variance that
+        noise gives to the former; ``coarse`` is the part of it that does not average out.
+    """
+    band = np.zeros(3)
+    for row in range(count.shape[0]):
+        to_row = to_rows[row]
+        for column in range(count.shape[1]):
+            to_column = to_columns[column]
+            n = count[row, column]
+            if n == 0:
+                continue
+            parent = wide_count[to_row, to_column]
+            d = sums[0, row, column] / n - wide_sums[0, to_row, to_column] / parent
+            r = sums[1, row, column] / n - wide_sums[1, to_row, to_column] / parent
+            common, energy = n * d * r, n * d * d
+            chance = energy * (sums[2, row, column] / n + n * coarse)
+            wide_below[0, to_row, to_column] += common
+            wide_below[1, to_row, to_column] += energy
+            wide_below[2, to_row, to_column] += chance
+            band[0] += common
+            band[1] += energy
+            band[2] += chance
+    return band
+
+
+@compiled
 def _excess(
     own: NDArray[np.bool_],
     lost: Floats,
@@ -213,44 +278,16 @@ def _excess(
     scale = 1
     while True:
         last = scale >= longest or (count.shape[0] == 1 and count.shape[1] == 1)
-        if last:
-            rows, columns = 1, 1
-        else:
-            rows = (y + count.shape[0] - 1) // 2 - y // 2 + 1
-            columns = (x + count.shape[1] - 1) // 2 - x // 2 + 1
-        wide_count = np.zeros((rows, columns))
-        wide_sums = np.zeros((3, rows, columns))
-        wide_below = np.zeros((3, rows, columns))
-        for row in range(count.shape[0]):
-            to_row = 0 if last else (y + row) // 2 - y // 2
-            for column in range(count.shape[1]):
-                to_column = 0 if last else (x + column) // 2 - x // 2
-                wide_count[to_row, to_column] += count[row, column]
-                for i in range(3):
-                    wide_sums[i, to_row, to_column] += sums[i, row, column]
-                    wide_below[i, to_row, to_column] += below[i, row, column]
+        to_rows, to_columns = _parents(y, count.shape[0], last), _parents(x, count.shape[1], last)
+        wide_count = _gathered(count.reshape(1, *count.shape), to_rows, to_columns)[0]
+        wide_sums = _gathered(sums, to_rows, to_columns)
+        wide_below = _gathered(below, to_rows, to_columns)
         coarse = cells if scale >= side else within
         if scale == 1 and side > 1:
             coarse = 0.0
-        band = np.zeros(3)
-        for row in range(count.shape[0]):
-            to_row = 0 if last else (y + row) // 2 - y // 2
-            for column in range(count.shape[1]):
-                to_column = 0 if last else (x + column) // 2 - x // 2
-                n = count[row, column]
-                if n == 0:
-                    continue
-                parent = wide_count[to_row, to_column]
-                d = sums[0, row, column] / n - wide_sums[0, to_row, to_column] / parent
-                r = sums[1, row, column] / n - wide_sums[1, to_row, to_column] / parent
-                common, energy = n * d * r, n * d * d
-                chance = energy * (sums[2, row, column] / n + n * coarse)
-                wide_below[0, to_row, to_column] += common
-                wide_below[1, to_row, to_column] += energy
-                wide_below[2, to_row, to_column] += chance
-                band[0] += common
-                band[1] += energy
-                band[2] += chance
+        band = _differences(
+            count, sums, wide_count, wide_sums, wide_below, to_rows, to_columns, coarse
+        )
         total += band
         most = max(most, _above(band[0], band[1], band[2], judged, max_gain))
         most = max(most, _above(total[0], total[1], total[2], judged, max_gain))
@@ -258,8 +295,8 @@ def _excess(
         if last:
             return most
         if scale >= SMALLEST_PART:
-            for row in range(rows):
-                for column in range(columns):
+            for row in range(wide_count.shape[0]):
+                for column in range(wide_count.shape[1]):
                     common, energy, chance = wide_below[:, row, column]
                     here = wide_count[row, column]
                     most = max(most, _above(common, energy, chance, here, max_gain))
