@@ -61,6 +61,21 @@ def _write_ac(block: Shorts, write: Ints, spare: Ints, out: Words, to: Number) -
 
 
 @compiled
+def _write_dc(difference: Number, write: Ints, out: Words, to: Number) -> Number:
+    """Write a DC difference; where it ends, -1 if it has no code."""
+    size = bits_of(difference)
+    entry = np.int64(write[size]) if size <= MAX_DC_BITS else np.int64(0)
+    if entry == 0:
+        return -1
+    put(out, to, entry >> 5, entry & 31)
+    to += entry & 31
+    if size:
+        bits = difference if difference > 0 else difference + (1 << size) - 1
+        put(out, to, bits, size)
+    return to + size
+
+
+@compiled
 def write_segment(
     words: Words,
     segment: Longs,
@@ -116,32 +131,23 @@ def write_segment(
         for mcu in range(first, min(last + 1, behind)):
             slot = slots[mcu] if mcu < last else -1
             for block in range(blocks.shape[0]):
-                component = blocks[block, 0]
+                component, dc_table, table = blocks[block, 0], blocks[block, 1], blocks[block, 2]
                 window = peek(words, at)
-                code = np.int64(read[blocks[block, 1], window >> 16])
+                code = np.int64(read[dc_table, window >> 16])
                 size, length = code & 255, code >> 8
                 if size:
                     bits = (window >> (32 - length - size)) & ((1 << size) - 1)
                     old[component] += extended(bits, size)
                 ac = at + length + size
-                table = blocks[block, 2]
                 at = skip_ac(words, ac, read[table], skip[table])
                 if code == 0 or at < 0:
                     return -BAD_CODE
                 own = slot >= 0 and changed[slot, block]
                 value = np.int64(coefficients[slot, block, 0]) if own else old[component]
-                difference = value - new[component]
-                new[component] = value
-                size = bits_of(difference)
-                entry = np.int64(write[blocks[block, 1], size]) if size <= MAX_DC_BITS else 0
-                if entry == 0:
+                to = _write_dc(value - new[component], write[dc_table], out, to)
+                if to < 0:
                     return -NO_CODE
-                put(out, to, entry >> 5, entry & 31)
-                to += entry & 31
-                if size:
-                    bits = difference if difference > 0 else difference + (1 << size) - 1
-                    put(out, to, bits, size)
-                    to += size
+                new[component] = value
                 if own:
                     to = _write_ac(
                         coefficients[slot, block], write[table], spare[component], out, to
