@@ -69,8 +69,10 @@ class NoiseField:
             for column in range(x1 // tile, (x2 - 1) // tile + 1):
                 left, right = max(column * tile, x1), min((column + 1) * tile, x2)
                 place = struct.pack("<3i", side, row, column)
-                raw = hashlib.shake_256(purpose + place).digest(layers * tile * tile)
-                values = np.frombuffer(raw, np.uint8).reshape(layers, tile, tile)
+                # a shorter stretch begins as a longer one does: rows behind the last are left out
+                rows = bottom - row * tile if layers == 1 else tile
+                raw = hashlib.shake_256(purpose + place).digest(layers * rows * tile)
+                values = np.frombuffer(raw, np.uint8).reshape(layers, rows, tile)
                 out[:, top - y1 : bottom - y1, left - x1 : right - x1] = values[
                     :,
                     top - row * tile : bottom - row * tile,

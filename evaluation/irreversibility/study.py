@@ -10,6 +10,7 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 from evaluation.demo.plates import Kind
+from evaluation.irreversibility.attackers import COPIES
 from evaluation.irreversibility.choice import choice_page, weakest
 from evaluation.irreversibility.embedding import EmbeddingPool, FaceEmbedder
 from evaluation.irreversibility.faces import LINEAR_ONLY, Effort, FaceStudy
@@ -40,6 +41,9 @@ from evaluation.irreversibility.verdicts import (
 )
 
 SIZES = (12, 24, 48, 96, 192, 384, 600)
+# Cells of larger faces take pictures of 10 to 50 megapixels each: one copy of each shows what blur
+# leaves, and averages of several were taken at smaller sizes.
+_ONE_COPY_FROM = 300
 PLATE_SETS = ("openalpr_us", "openalpr_eu", "openalpr_br")
 # Formats that end with three digits: the fewest candidates there are.
 PLATE_KINDS: tuple[Kind, ...] = ("us", "eu_square")
@@ -94,9 +98,12 @@ class Study:
         effort = Effort(places=2, runs=2, steps=0, restoring=0, deconvolving=False)
         group = people(self._data, embedder, known=1, probes=1 if self._quick else 4)
         study = FaceStudy(group, pool, effort)
+        single = FaceStudy(group, pool, replace(effort, places=1, runs=1))
         sizes = SIZES[:2] if self._quick else SIZES
         for treatment, size in itertools.product(treatments, sizes):
-            found = [asdict(attack) for attack in study.attacks(treatment, size=size)]
+            copies = ("one",) if size >= _ONE_COPY_FROM else COPIES
+            chosen = study if len(copies) > 1 else single
+            found = [asdict(a) for a in chosen.attacks(treatment, size=size) if a.copies in copies]
             rows = [SizeRow(**one, size=size, effort=self._effort) for one in found]
             self._file.keep("sizes", rows)
 

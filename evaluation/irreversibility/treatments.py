@@ -21,7 +21,7 @@ from serving.geometry import Label
 
 Pixels = NDArray[np.uint8]
 
-_LIMITS = ImageLimits(max_pixels=10_000_000)
+_LIMITS = ImageLimits()
 # A seed that is written in a program is known to everybody who has the program.
 _PUBLIC_SEED = 42
 

@@ -5,6 +5,8 @@ A stream has no stuffed bytes and zeros behind its end. Source: ITU-T T.81, B.1.
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,8 +16,10 @@ from pipeline.compiled import Number, compiled, inlined
 # 16 bits with 11 further bits.
 PADDING_WORDS = 1024
 
-# The byte behind which a zero is stuffed.
-ONES = 0xFF
+# The byte behind which a zero is stuffed, and the first of eight restart markers.
+ONES, RST0 = 0xFF, 0xD0
+# Bytes looked through together, and copied together.
+_LOOK, _STRETCH = 256, 16
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint32]
@@ -87,6 +91,30 @@ def same_bits(words: Words, at: int, stop: int, others: Words, to: int) -> bool:
     return True
 
 
+@compiled
+def scan_end(codes: Bytes, at: int) -> Number:
+    """Where the first marker stands from byte ``at`` on that ends a scan; -1 if none does.
+
+    Stuffed zeros, fill bytes and restart markers do not.
+    """
+    last = codes.shape[0] - 1
+    while at < last:
+        stop = min(at + _LOOK, last)
+        # most stretches hold none: what has no branches is compiled to vectors
+        found = np.uint8(0)
+        for i in range(np.uint64(at), np.uint64(stop)):
+            code, behind = codes[i], codes[i + np.uint64(1)]
+            ends = (behind != 0) & (behind != ONES) & ((behind & 0xF8) != RST0)
+            found |= np.uint8(code == ONES) & np.uint8(ends)
+        if found:
+            for i in range(at, stop):
+                behind = codes[i + 1]
+                if codes[i] == ONES and behind not in (0, ONES) and behind & 0xF8 != RST0:
+                    return i
+        at = stop
+    return -1
+
+
 def unstuff(raw: Bytes, words: Words, marks: Longs) -> int:
     """Pack ``raw`` into ``words`` without the zeros that follow bytes of ones.
 
@@ -97,56 +125,85 @@ def unstuff(raw: Bytes, words: Words, marks: Longs) -> int:
     Returns:
         How many bits there are; -1 if anything but a zero follows such a byte.
     """
-    packed = np.zeros(len(raw) + 3, np.uint8)[: -(-len(raw) // 4) * 4]
-    size = int(_without_zeros(raw, np.flatnonzero(raw == ONES), packed, marks))
+    own = words[: -(-len(raw) // 4)]
+    size = int(_without_zeros(raw, own.view(np.uint8), marks))
     if size < 0:
         return -1
-    used = -(-size // 4)
-    words[:used] = packed.view(">u4")[:used]
+    if sys.byteorder == "little":
+        own[: -(-size // 4)].byteswap(inplace=True)
     return 8 * size
 
 
-def stuff(words: Words, size: int) -> bytes:
+def stuff(words: Words, size: int) -> memoryview:
     """The first ``size`` bytes of ``words``, with a zero behind each of ones."""
     packed = words[: -(-size // 4)].astype(">u4").view(np.uint8)[:size]
-    ones = np.flatnonzero(packed == ONES)
-    out = np.zeros(size + len(ones), np.uint8)
-    _with_zeros(packed, ones, out)
-    return out.tobytes()
-
-
-@inlined
-def _copy_bytes(source: Bytes, at: Number, stop: Number, out: Bytes, to: Number) -> None:
-    """As ``out[to:...] = source[at:stop]``, in half the time where it is a few dozen bytes."""
-    for i in range(np.uint64(stop - at)):
-        out[np.uint64(to) + i] = source[np.uint64(at) + i]
+    out = np.empty(size + int(np.count_nonzero(packed == ONES)), np.uint8)
+    _with_zeros(packed, out)
+    return out.data
 
 
 @compiled
-def _without_zeros(raw: Bytes, ones: Longs, out: Bytes, marks: Longs) -> int:
-    """Copy ``raw`` without the bytes behind ``ones``; its length, -1 if any of them is not 0."""
-    size = raw.shape[0]
-    at, to, mark = 0, 0, 1
-    for i in range(ones.shape[0] + 1):
-        last = i == ones.shape[0]
-        stop = size if last else ones[i] + 1
-        if not last and (stop >= size or raw[stop] != 0):
-            return -1
-        count = stop - at
-        _copy_bytes(raw, at, stop, out, to)
-        while mark < marks.shape[0] and 1024 * mark < to + count:
-            marks[mark] = at + 1024 * mark - to
-            mark += 1
-        to += count
-        at = stop + 1
-    return to
+def _without_zeros(raw: Bytes, out: Bytes, marks: Longs) -> Number:
+    """Copy ``raw`` without the bytes behind those of ones; its length, -1 if any of them is not 0.
+
+    Args:
+        out: zeros, at least as long as ``raw``.
+        marks: see :func:`unstuff`.
+    """
+    # unsigned: an index that may be negative costs a comparison
+    size, count = np.uint64(raw.shape[0]), np.uint64(marks.shape[0])
+    one, stretch, mark_bytes = np.uint64(1), np.uint64(_STRETCH), np.uint64(1024)
+    at, to, mark = np.uint64(0), np.uint64(0), np.uint64(1)
+    # where the next mark is due
+    limit = mark_bytes if count > one else size
+    while at < size:
+        stop = min(at + stretch, size)
+        if stop - at == stretch and to + stretch <= limit:
+            found = np.uint8(0)
+            for i in range(stretch):
+                value = raw[at + i]
+                found |= np.uint8(value == ONES)
+                out[to + i] = value
+            if not found:
+                at, to = at + stretch, to + stretch
+                continue
+        while at < stop:
+            if to == limit:
+                marks[mark] = at
+                mark += one
+                limit = mark_bytes * mark if mark < count else size
+            value = raw[at]
+            out[to] = value
+            at, to = at + one, to + one
+            if value == ONES:
+                if at == size or raw[at] != 0:
+                    return -1
+                at += one
+    for i in range(to, min(to + stretch, np.uint64(out.shape[0]))):
+        out[i] = 0
+    return np.int64(to)
 
 
 @compiled
-def _with_zeros(packed: Bytes, ones: Longs, out: Bytes) -> None:
-    """Copy ``packed`` to ``out``, which is 0, leaving a byte free behind each of ``ones``."""
-    at = 0
-    for i in range(ones.shape[0] + 1):
-        stop = packed.shape[0] if i == ones.shape[0] else ones[i] + 1
-        _copy_bytes(packed, at, stop, out, at + i)
-        at = stop
+def _with_zeros(packed: Bytes, out: Bytes) -> None:
+    """Copy ``packed`` to ``out`` with a zero behind each byte of ones, which it has room for."""
+    size, one, stretch = np.uint64(packed.shape[0]), np.uint64(1), np.uint64(_STRETCH)
+    at, to = np.uint64(0), np.uint64(0)
+    while at < size:
+        stop = min(at + stretch, size)
+        if stop - at == stretch:
+            found = np.uint8(0)
+            for i in range(stretch):
+                value = packed[at + i]
+                found |= np.uint8(value == ONES)
+                out[to + i] = value
+            if not found:
+                at, to = at + stretch, to + stretch
+                continue
+        while at < stop:
+            value = packed[at]
+            out[to] = value
+            at, to = at + one, to + one
+            if value == ONES:
+                out[to] = 0
+                to += one

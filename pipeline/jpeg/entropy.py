@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.compiled import Number, compiled
+from pipeline.compiled import Number, compiled, inlined
 from pipeline.jpeg.bitstream import Longs, Words, extended, peek
-from pipeline.jpeg.huffman import MAX_AC_BITS, MAX_DC_BITS, SKIP_BITS
+from pipeline.jpeg.huffman import ENDED, MAX_AC_BITS, MAX_DC_BITS, SHORT_BITS, SKIP_BITS
 
 # Coefficients of a block that a picture of a quarter of the size is made of.
 LOW = 5
@@ -37,6 +37,15 @@ SEGMENT_FIELDS = 4
 BLOCK_FIELDS = 3
 
 
+@inlined
+def dc_difference(window: Number, code: Number) -> Number:
+    """The DC difference at the front of ``window``, 32 bits, whose ``code`` a table gave."""
+    size = code & 15
+    bits = (window >> (32 - (code >> 8) - size)) & ((1 << size) - 1)
+    half = (1 << size) >> 1
+    return bits if bits >= half else bits - 2 * half + 1
+
+
 @compiled
 def skip_ac(words: Words, at: Number, read: Shorts, skip: Shorts) -> Number:
     """Where the block ends whose AC coefficients begin at bit ``at``; -1 for an unknown code."""
@@ -44,23 +53,18 @@ def skip_ac(words: Words, at: Number, read: Shorts, skip: Shorts) -> Number:
     while k < 64:
         window = peek(words, at)
         entry = np.int64(skip[window >> (32 - SKIP_BITS)])
-        passed, ended = (entry >> 4) & 127, entry >> 11
-        if entry != 0 and k + passed + ended <= 64:
-            at += entry & 15
-            if ended:
-                break
-            k += passed
-            continue
-        code = np.int64(read[window >> 16])
-        size, run = code & 15, (code >> 4) & 15
-        if code == 0 or size > MAX_AC_BITS or (size == 0 and run not in (0, 15)):
-            return -1
-        at += (code >> 8) + size
-        if size == 0 and run == 0:
-            break
-        k += run + 1
-        if k > 64:
-            return -1
+        reached = k + (entry >> 6)
+        if entry == 0 or 64 < reached <= ENDED or reached > ENDED + 63:
+            code = np.int64(read[window >> 16])
+            size, run = code & 15, (code >> 4) & 15
+            if code == 0 or size > MAX_AC_BITS or (size == 0 and run not in (0, 15)):
+                return -1
+            entry = (code >> 8) + size
+            reached = k + (run + 1 if size or run else ENDED)
+            if 64 < reached <= ENDED:
+                return -1
+        at += entry & 63
+        k = reached
     return at
 
 
@@ -71,6 +75,7 @@ def find_units(
     start: Longs,
     blocks: Longs,
     read: Shorts,
+    short: Shorts,
     skip: Shorts,
     places: Longs,
     dc: Ints,
@@ -84,7 +89,7 @@ def find_units(
         segments: [n, 4], see :data:`SEGMENT_FIELDS`.
         start: [n, components] DC predictors where each segment begins.
         blocks: [n, 3], see :data:`BLOCK_FIELDS`.
-        read, skip: tables, [n, 65536] and [n, 2^SKIP_BITS].
+        read, short, skip: tables, [n, 65536], [n, 2^SHORT_BITS] and [n, 2^SKIP_BITS].
         places: [MCUs] int64, filled with bit positions.
         dc: [MCUs, components] int32, filled with the predictors before each MCU.
         ends: [n], filled with the bit behind each segment's last block.
@@ -97,7 +102,7 @@ def find_units(
     """
     before = np.zeros(dc.shape[1], np.int64)
     # 1-D views: taking a row of a table for every block would cost more than reading it
-    codes, jumps = read.reshape(-1), skip.reshape(-1)
+    codes, short_codes, jumps = read.reshape(-1), short.reshape(-1), skip.reshape(-1)
     for segment in range(segments.shape[0]):
         at, stop = segments[segment, 0], segments[segment, 1]
         before[:] = start[segment]
@@ -115,18 +120,20 @@ def find_units(
                     ahead |= np.uint64(words[np.uint64(word)]) << np.uint64(32 - have)
                     word, have = word + 1, have + 32
                 window = np.int64(ahead >> np.uint64(32))
-                code = np.int64(codes[(blocks[block, 1] << 16) + (window >> 16)])
-                size, used = code & 255, (code >> 8) + (code & 255)
-                if code == 0 or size > MAX_DC_BITS:
+                table = blocks[block, 1]
+                code = np.int64(short_codes[(table << SHORT_BITS) + (window >> (32 - SHORT_BITS))])
+                if code == 0:
+                    code = np.int64(codes[(table << 16) + (window >> 16)])
+                used = (code >> 8) + (code & 255)
+                if code == 0 or (code & 255) > MAX_DC_BITS:
                     return BAD_CODE
-                if size:
-                    bits = (window >> (32 - used)) & ((1 << size) - 1)
-                    before[blocks[block, 0]] += extended(bits, size)
-                    if abs(before[blocks[block, 0]]) > MAX_DC:
-                        return OUT_OF_RANGE
+                before[blocks[block, 0]] += dc_difference(window, code)
+                if abs(before[blocks[block, 0]]) > MAX_DC:
+                    return OUT_OF_RANGE
                 levels[mcu, block] = before[blocks[block, 0]]
                 ahead, have = ahead << np.uint64(used), have - used
                 code_base = blocks[block, 2] << 16
+                near_base = blocks[block, 2] << SHORT_BITS
                 jump_base = np.uint64(blocks[block, 2] << SKIP_BITS)
                 k: Number = 1
                 if low.shape[0] > 0:
@@ -137,7 +144,9 @@ def find_units(
                             ahead |= np.uint64(words[np.uint64(word)]) << np.uint64(32 - have)
                             word, have = word + 1, have + 32
                         window = np.int64(ahead >> np.uint64(32))
-                        code = np.int64(codes[code_base + (window >> 16)])
+                        code = np.int64(short_codes[near_base + (window >> (32 - SHORT_BITS))])
+                        if code == 0:
+                            code = np.int64(codes[code_base + (window >> 16)])
                         size, run = code & 15, (code >> 4) & 15
                         if code == 0 or size > MAX_AC_BITS or (size == 0 and run not in (0, 15)):
                             return BAD_CODE
@@ -156,18 +165,19 @@ def find_units(
                         ahead |= np.uint64(words[np.uint64(word)]) << np.uint64(32 - have)
                         word, have = word + 1, have + 32
                     entry = np.int64(jumps[jump_base + (ahead >> np.uint64(64 - SKIP_BITS))])
-                    ended, passed, used = entry >> 11, (entry >> 4) & 127, entry & 15
-                    if entry == 0 or k + passed + ended > 64:
+                    reached = k + (entry >> 6)
+                    if entry == 0 or 64 < reached <= ENDED or reached > ENDED + 63:
                         code = np.int64(codes[code_base + np.int64(ahead >> np.uint64(48))])
                         size, run = code & 15, (code >> 4) & 15
                         if code == 0 or size > MAX_AC_BITS or (size == 0 and run not in (0, 15)):
                             return BAD_CODE
-                        used, passed = (code >> 8) + size, run + 1
-                        ended = np.int64(size == 0 and run == 0)
-                        if ended == 0 and k + passed > 64:
+                        entry = (code >> 8) + size
+                        reached = k + (run + 1 if size or run else ENDED)
+                        if 64 < reached <= ENDED:
                             return BAD_CODE
+                    used = entry & 63
                     ahead, have = ahead << np.uint64(used), have - used
-                    k += passed + 64 * ended
+                    k = reached
             if 32 * word - have > stop:
                 return TOO_SHORT
         ends[segment] = 32 * word - have

@@ -46,10 +46,9 @@ def _write_ac(block: Shorts, write: Ints, spare: Ints, out: Words, to: Number) -
             to += zeros & 31
             run -= 16
         bits = value if value > 0 else value + (1 << size) - 1
-        put(out, to, entry >> 5, entry & 31)
-        to += entry & 31
-        put(out, to, bits, size)
-        to += size
+        count = (entry & 31) + size
+        put(out, to, (entry >> 5) << size | bits, count)
+        to += count
         run = 0
     if run:
         entry = np.int64(write[0])
@@ -67,12 +66,10 @@ def _write_dc(difference: Number, write: Ints, out: Words, to: Number) -> Number
     entry = np.int64(write[size]) if size <= MAX_DC_BITS else np.int64(0)
     if entry == 0:
         return -1
-    put(out, to, entry >> 5, entry & 31)
-    to += entry & 31
-    if size:
-        bits = difference if difference > 0 else difference + (1 << size) - 1
-        put(out, to, bits, size)
-    return to + size
+    bits = difference if difference >= 0 else difference + (1 << size) - 1
+    count = (entry & 31) + size
+    put(out, to, (entry >> 5) << size | bits, count)
+    return to + count
 
 
 @compiled

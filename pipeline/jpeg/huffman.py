@@ -15,9 +15,14 @@ from numpy.typing import NDArray
 from pipeline.compiled import Number, compiled
 from pipeline.jpeg.unspliceable import Unspliceable
 
-# Bits that are looked at together when coefficients are skipped; 32 KB a table at 14.
-SKIP_BITS = 14
+# Bits that are looked at together when coefficients are skipped; 16 KB a table at 13.
+SKIP_BITS = 13
+# Bits of the small table that is asked first: nearly all codes are shorter.
+SHORT_BITS = 10
 MAX_CODE_BITS = 16
+
+# What the end of a block adds to the number of coefficients passed: no 64 of them reach it.
+ENDED = 128
 
 # Coding categories of 8-bit samples: DC differences have up to 11 bits, AC coefficients up to 10.
 MAX_DC_BITS, MAX_AC_BITS = 11, 10
@@ -31,13 +36,15 @@ class HuffmanTable:
         counts: how many codes there are of 1..16 bits.
         symbols: in the order of their codes.
         read: [65536] int16: for the next 16 bits, 256 x bits of the code + symbol; 0 for no code.
+        short: [2^10] int16: the same for the next bits, 0 also where the code is longer.
         write: [256] int32: for a symbol, 32 x its code + bits of the code; 0 where it has none.
-        skip: [2^14] int16: for the next bits, what :func:`skip_entries` says.
+        skip: [2^13] int16: for the next bits, what :func:`skip_entries` says.
     """
 
     counts: tuple[int, ...]
     symbols: bytes
     read: NDArray[np.int16]
+    short: NDArray[np.int16]
     write: NDArray[np.int32]
     skip: NDArray[np.int16]
 
@@ -69,39 +76,43 @@ def huffman_table(counts: bytes, symbols: bytes) -> HuffmanTable:
         read[at : at + width] = length << 8 | symbol
         write[symbol] = code << 5 | length
         code, at = code + 1, at + width
-    for array in (read, write):
+    short = read[:: 1 << (MAX_CODE_BITS - SHORT_BITS)].copy()
+    short[short >> 8 > SHORT_BITS] = 0
+    for array in (read, short, write):
         array.flags.writeable = False
-    return HuffmanTable(tuple(counts), symbols, read, write, skip_entries(read))
+    return HuffmanTable(tuple(counts), symbols, read, short, write, skip_entries(read))
 
 
 @compiled
 def skip_entries(read: NDArray[np.int16]) -> NDArray[np.int16]:
     """How far whole AC coefficients reach within each value of the next ``SKIP_BITS`` bits.
 
+    Of the first coefficient only the code has to lie within them.
+
     Returns:
-        [2^SKIP_BITS]: bits + 16 x coefficients passed + 2048 if the block ends there; 0 where not
-        even one coefficient is whole, or a code is none of a sequential scan.
+        [2^SKIP_BITS]: bits + 64 x coefficients passed, ``ENDED`` more of these if the block ends
+        there; 0 where not even one code is whole, or one is none of a sequential scan.
     """
     out = np.zeros(1 << SKIP_BITS, np.int16)
     for bits in range(1 << SKIP_BITS):
         used: Number = 0
         passed: Number = 0
-        ended = 0
-        while ended == 0 and passed < 64:
+        while passed < 64 and used < SKIP_BITS:
             window = ((bits << used) & ((1 << SKIP_BITS) - 1)) << (MAX_CODE_BITS - SKIP_BITS)
             entry = np.int64(read[window])
             length, symbol = entry >> 8, entry & 255
             run, size = symbol >> 4, symbol & 15
-            if length == 0 or used + length + size > SKIP_BITS or size > MAX_AC_BITS:
+            room = SKIP_BITS - used - (size if used else 0)
+            if length == 0 or length > room or size > MAX_AC_BITS:
                 break
-            if size == 0 and run == 0:
-                ended = 2048
-            elif size == 0 and run != 15:
+            if size == 0 and run not in (0, 15):
                 break
-            else:
-                passed += run + 1
+            ended = size == 0 and run == 0
+            if not ended and passed + run + 1 > 64:
+                break
             used += length + size
-        out[bits] = used + 16 * passed + ended
+            passed += ENDED if ended else run + 1
+        out[bits] = used + 64 * passed
     return out
 
 

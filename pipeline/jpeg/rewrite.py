@@ -64,7 +64,7 @@ def colour_coding(data: bytes, structure: JpegStructure) -> tuple[bool, int | No
 
 
 def assemble(
-    coded: Sequence[bytes],
+    coded: Sequence[bytes | memoryview],
     data: bytes,
     structure: JpegStructure,
     jfif: bytes | None,
@@ -77,7 +77,7 @@ def assemble(
         data, structure: the file whose Adobe segment says what its colours mean.
         jfif: payload of the JFIF segment to write (see :func:`jfif_without_thumbnail`).
     """
-    parts = [b"\xff\xd8"]
+    parts: list[bytes | memoryview] = [b"\xff\xd8"]
     if jfif is not None:
         parts.append(_written(APP0, jfif))
     exif = metadata.exif_block

@@ -91,6 +91,7 @@ def _segment_units(
             source.dc[[span.first]].astype(np.int64),
             tables.blocks,
             tables.read,
+            tables.short,
             tables.skip,
             places,
             dc,

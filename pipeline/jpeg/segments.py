@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import ImageRefused
+from pipeline.jpeg.bitstream import scan_end
 
 SOI, EOI, SOS, DNL, COM = 0xD8, 0xD9, 0xDA, 0xDC, 0xFE
 DQT, DHT, DRI, DAC = 0xDB, 0xC4, 0xDD, 0xCC
@@ -32,12 +33,6 @@ _UNSUPPORTED_FRAMES = {
 }
 # Everything else between SOI and EOI is either a frame, a scan or metadata.
 _TABLES = {DQT, DHT, DRI, DAC}
-# By the byte that follows one of ones: whether that ends a scan. Stuffed zeros, fill bytes and
-# restart markers do not.
-_ENDS_SCAN = np.ones(256, bool)
-_ENDS_SCAN[[0x00, 0xFF, *range(0xD0, 0xD8)]] = False
-# Bytes of a scan that are looked through at first and at most.
-_FIRST_LOOK, _LONGEST_LOOK = 1 << 12, 1 << 18
 # Far above what encoders write (a progressive file has about 10 scans).
 MAX_SEGMENTS = 4096
 
@@ -184,17 +179,10 @@ def _segment(data: bytes, marker: int, at: int) -> Segment:
 
 def _scan_stop(data: bytes, at: int) -> int:
     """Where the scan ends whose coded data begins at ``at``: at its next marker."""
-    codes = np.frombuffer(data, np.uint8)
-    length = _FIRST_LOOK
-    while at + 1 < len(data):
-        part = codes[at : at + length + 1]
-        ones = np.flatnonzero(part[:-1] == 0xFF)
-        ends = ones[_ENDS_SCAN[part[ones + 1]]]
-        if len(ends):
-            return at + int(ends[0])
-        at += length
-        length = min(2 * length, _LONGEST_LOOK)
-    raise ImageRefused("truncated", "the JPEG ends inside its picture data")
+    stop = int(scan_end(np.frombuffer(data, np.uint8), at))
+    if stop < 0:
+        raise ImageRefused("truncated", "the JPEG ends inside its picture data")
+    return stop
 
 
 def _with_frame(

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.jpeg import bitstream, entropy, entropy_writing
+from pipeline.jpeg import bitstream, entropy, entropy_writing, two_lanes
 from pipeline.jpeg.bitstream import Longs, Words
 from pipeline.jpeg.entropy import Ints, Shorts
 from pipeline.jpeg.frame import Frame, ScanHeader
@@ -29,6 +29,8 @@ from pipeline.jpeg.unspliceable import Unspliceable
 FAINT = 64
 
 Flags = NDArray[np.bool_]
+# A part of a file, joined with the others only once.
+Part = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,11 +39,12 @@ class Tables:
 
     Attributes:
         blocks: [n, 3], see :data:`pipeline.jpeg.entropy.BLOCK_FIELDS`.
-        read, skip, write: the tables' arrays, stacked.
+        read, short, skip, write: the tables' arrays, stacked.
     """
 
     blocks: Longs
     read: Shorts
+    short: Shorts
     skip: Shorts
     write: Ints
 
@@ -69,6 +72,7 @@ class Tables:
         return cls(
             np.array(rows, np.int64),
             np.stack([table.read for table in used]),
+            np.stack([table.short for table in used]),
             np.stack([table.skip for table in used]),
             np.stack([table.write for table in used]),
         )
@@ -153,12 +157,15 @@ class SequentialScan:
 
     def _follow(self, segments: Longs, start: Longs, ends: Longs) -> None:
         tables = self.tables
-        fault = entropy.find_units(
+        alone = len(segments) == 1 and segments[0, 3] >= two_lanes.LEAST_MCUS
+        find = two_lanes.find_units_twice if alone and not self.low.size else entropy.find_units
+        fault = find(
             self.words,
             segments,
             start,
             tables.blocks,
             tables.read,
+            tables.short,
             tables.skip,
             self.places,
             self.dc,
@@ -202,8 +209,8 @@ class SequentialScan:
 
     def written(
         self, mcus: Longs, coefficients: Shorts, changed: NDArray[np.bool_]
-    ) -> tuple[bytes, list[Span]]:
-        """The coded data with some blocks changed, stuffed, and what was written anew.
+    ) -> tuple[list[Part], list[Span]]:
+        """The coded data with some blocks changed, in parts, and what was written anew.
 
         Args:
             mcus: numbers of MCUs, sorted.
@@ -216,7 +223,8 @@ class SequentialScan:
         slots = np.full(self.frame.mcus, -1, np.int32)
         slots[mcus] = np.arange(len(mcus))
         touched = mcus[changed.any(axis=1)]
-        parts: list[bytes] = []
+        raw = memoryview(self.raw)
+        parts: list[Part] = []
         spans: list[Span] = []
         done = 0
         for row, number in enumerate(self.numbers.tolist()):
@@ -227,9 +235,9 @@ class SequentialScan:
             new, found = self._write(row, _runs(own), slots, coefficients, changed)
             spans += found
             start, stop = self.bounds[number]
-            parts += [self.raw[done:start], new]
+            parts += [raw[done:start], *new]
             done = stop
-        return b"".join([*parts, self.raw[done:]]), spans
+        return [*parts, raw[done:]], spans
 
     def _write(
         self,
@@ -238,7 +246,7 @@ class SequentialScan:
         slots: Ints,
         coefficients: Shorts,
         changed: NDArray[np.bool_],
-    ) -> tuple[bytes, list[Span]]:
+    ) -> tuple[list[Part], list[Span]]:
         """The stuffed bytes of one segment, and what was written anew in it."""
         start, stop, first, count = self.segments[row].tolist()
         mark = int(self.places[runs[0, 0]] - start) // 8192 if len(self._marks) else 0
@@ -277,7 +285,7 @@ class SequentialScan:
             Span(first // self.interval, begin, min(end + 1, first + count), (a, b), (c, d))
             for (begin, end), (a, b, c, d) in zip(runs.tolist(), spans.tolist(), strict=True)
         ]
-        return self.raw[:kept] + bitstream.stuff(out, bits // 8), found
+        return [memoryview(self.raw)[:kept], bitstream.stuff(out, bits // 8)], found
 
 
 def read_mcus(

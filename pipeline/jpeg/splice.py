@@ -22,7 +22,7 @@ from pipeline.jpeg.coverage import block_uses, cell_mcus, coded_area
 from pipeline.jpeg.dct import Ints
 from pipeline.jpeg.frame import Frame, frame_of, scans_of
 from pipeline.jpeg.segments import SOS, JpegStructure
-from pipeline.jpeg.sequential import SequentialScan, Span
+from pipeline.jpeg.sequential import Part, SequentialScan, Span
 from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.jpeg.whole import WholePicture
 from pipeline.noise import NoiseKey
@@ -39,7 +39,7 @@ class Spliced:
         spans: what was written anew; None where all scans were, with the same coefficients.
     """
 
-    coded: list[bytes]
+    coded: Sequence[Part]
     source: SequentialScan | WholePicture
     spans: tuple[Span, ...] | None
 
@@ -110,11 +110,12 @@ def splice_jpeg(
             if error.reason != "codes":
                 raise
         else:
-            parts = [
-                data[s.start - 4 : s.stop] + raw if s.marker == SOS else s.whole(data)
-                for s in structure.segments
-                if not s.is_metadata
-            ]
+            parts: list[Part] = []
+            for segment in structure.segments:
+                if segment.marker == SOS:
+                    parts += [data[segment.start - 4 : segment.stop], *raw]
+                elif not segment.is_metadata:
+                    parts.append(segment.whole(data))
             return Spliced(parts, source, tuple(spans))
     whole = WholePicture(data, structure, frame, scans)
     averages = picture_averages(frame, whole)

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.jpeg import bitstream, entropy
-from pipeline.jpeg.bitstream import Longs, Words
+from pipeline.jpeg.bitstream import RST0, Longs, Words
 from pipeline.jpeg.unspliceable import Unspliceable
 
-RST0 = 0xD0
 # a run of bytes of ones is looked at once: it may be as long as the file
 _FILLED_RESTART = re.compile(rb"(?<!\xff)\xff\xff++(?=[\xd0-\xd7])")
 

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.jpeg import bitstream, entropy, progressive, progressive_writing
-from pipeline.jpeg.bitstream import Longs
+from pipeline.jpeg.bitstream import RST0, Longs
 from pipeline.jpeg.entropy import Shorts
 from pipeline.jpeg.frame import Frame, ScanHeader
 from pipeline.jpeg.huffman import MAX_DC_BITS, HuffmanTable, fitted_table
 from pipeline.jpeg.segments import DHT, SOS, JpegStructure
-from pipeline.jpeg.stretches import RST0, segment_bounds, segment_words, without_fill
+from pipeline.jpeg.stretches import segment_bounds, segment_words, without_fill
 from pipeline.jpeg.unspliceable import Unspliceable
 
 # Where fewer bits of these coefficients are coded, a decoder smooths blocks by those around them: a
@@ -226,7 +226,7 @@ class WholePicture:
             )  # fmt: skip
             if number:
                 yield bytes([0xFF, RST0 + (number - 1) % 8])
-            yield bitstream.stuff(words, bits // 8)
+            yield bitstream.stuff(words, bits // 8).tobytes()
 
 
 def _needed(scan: ScanHeader) -> list[tuple[HuffmanTable | None, HuffmanTable | None]]:
