@@ -10,6 +10,7 @@ Ray and once with two servers; `make test` one of some.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -280,6 +281,12 @@ BY_DAY = (killed, stub_killed, restarted_with_other_weights, HARMFUL[6])
 """Those that `make test` plays; HARMFUL[6] shifts boxes."""
 
 
+def judged_by(output: Path) -> object:
+    """The models that the job's first run began with; None where it did not get so far."""
+    record = output / "_streetblur" / "chaos" / "revisions" / "0000.json"
+    return json.loads(record.read_text())["models"] if record.exists() else None
+
+
 def play(site: Site, event: Event, seed: int, engine: EngineFactory | None = None) -> str:
     """One round; what became of the first run."""
     chance = random.Random(seed)
@@ -311,11 +318,14 @@ def play(site: Site, event: Event, seed: int, engine: EngineFactory | None = Non
         assert (ended, published) == ("complete", site.reference[1])
     else:
         assert "_detector" in ended or site.struck.url in ended, "it says what is wrong"
+    # a slow machine begins the run when the server has other weights already: they are its rule
+    otherwise = judged_by(output) not in (None, judged_by(site.folder / "reference-1"))
+    kept = 0 if otherwise else len(published)
     site.struck.start()
     again = site.run(output, engine=engine)
     assert again.exit_code is Exit.COMPLETE
     assert files(output) == site.reference[1]
-    assert again.processed == PICTURES - len(published), "nothing is lost, nothing done twice"
+    assert again.processed == PICTURES - kept, "nothing is lost, nothing done twice"
     shutil.rmtree(output)
     return ended
 
