@@ -108,7 +108,10 @@ class Study:
             self._file.keep("sizes", rows)
 
     def choose(self, settings: Sequence[Redacted]) -> None:
-        """Attack faces under each of ``settings`` by the linear attacker alone."""
+        """Attack faces under each of ``settings`` by the linear attacker alone.
+
+        What falls on the first set of people is spared the second: it has to hold on both.
+        """
         embedder = FaceEmbedder()
         if self._quick:
             crowds = [
@@ -124,8 +127,12 @@ class Study:
             efforts = [LINEAR_ONLY, replace(LINEAR_ONLY, places=2)]
         for crowd, effort in zip(crowds, efforts, strict=True):
             study = FaceStudy(crowd, embedder, effort)
+            standing = []
             for setting in settings:
-                self._file.keep("choices", choice_rows(study, setting, self._effort))
+                rows = choice_rows(study, setting, self._effort)
+                self._file.keep("choices", rows)
+                standing += [setting] if all(map(holds, rows)) else []
+            settings = standing
 
     def plates(self, treatments: Sequence[Treatment], controls: Sequence[Treatment] = ()) -> None:
         """Read plates: real ones by OCR, drawn ones by a network and by brute force.
