@@ -13,6 +13,7 @@ a hundred boxes, colours left. Ends with 1 if a good output is refused, with
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import sys
 from collections import Counter
@@ -71,14 +72,40 @@ def colours_left() -> Iterator[None]:
     def brightness(planes: Sequence[redaction.Plane], *rest: Any) -> None:
         redaction.redact_planes([one for one in planes if one.channel in (None, 0)], *rest)
 
-    def everything(*arguments: Any) -> Any:
-        return [np.full_like(one, DECODED) for one in coverage.block_uses(*arguments)]
-
     with (
         mock.patch.object(splice, "redact_planes", brightness),
-        mock.patch.object(splice, "block_uses", everything),
+        mock.patch.object(splice, "block_uses", _everything),
     ):
         yield
+
+
+@contextmanager
+def negatives() -> Iterator[None]:
+    """Whoever redacts a JPEG now shows its negative in the box."""
+
+    def inverted(
+        planes: Sequence[redaction.Plane], boxes: Sequence[RedactionBox], *rest: Any
+    ) -> None:
+        redaction.redact_planes(planes, boxes, *rest)
+        for plane, box in itertools.product(planes, boxes):
+            rows = slice(
+                max(box.y1 // plane.step_y - plane.top, 0), box.y2 // plane.step_y - plane.top
+            )
+            columns = slice(
+                max(box.x1 // plane.step_x - plane.left, 0), box.x2 // plane.step_x - plane.left
+            )
+            plane.out[rows, columns] = 255 - plane.source[rows, columns]
+
+    with (
+        mock.patch.object(splice, "redact_planes", inverted),
+        mock.patch.object(splice, "block_uses", _everything),
+    ):
+        yield
+
+
+def _everything(*arguments: Any) -> Any:
+    """Every block is decoded: what is left out of the redaction shows as it was."""
+    return [np.full_like(one, DECODED) for one in coverage.block_uses(*arguments)]
 
 
 class _Picture:
@@ -188,6 +215,7 @@ def forgeries(
     yield "cells of 1/8", [box], [box], lambda: smaller_cells(8)
     yield "cells of 1/4", [box], [box], lambda: smaller_cells(4)
     yield "colours left", [box], [box], colours_left
+    yield "negative", [box], [box], negatives
     for shift in NEIGHBOURS:
         beside = [moved(shift, 0), moved(-shift, 0)]
         yield f"left out between boxes {shift} beside it", beside, [box, *beside], nullcontext

@@ -291,3 +291,7 @@ def main() -> None:
 def _end(text: str, code: int) -> NoReturn:
     say_last(text, label="interrupted" if code == 130 else "error", exit_code=code)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,13 +1,19 @@
 """Loops over bits and pixels, compiled to machine code by numba.
 
 What is compiled is kept beside the source, or in the user's cache folder where that cannot be
-written; where neither can, each process compiles anew. Compiled functions run without the GIL and
-use no relaxed arithmetic: the same numbers on every machine.
+written (``NUMBA_CACHE_DIR`` names another); where neither can, each process compiles anew. The
+folder is named after all sources that compile anything: machine code holds parts of other modules,
+and numba looks at a function's own file alone. Compiled functions run without the GIL and use no
+relaxed arithmetic: the same numbers on every machine.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numba
@@ -17,6 +23,43 @@ Result = TypeVar("Result")
 
 Number = Any
 """A scalar inside a compiled function: numba infers its type from what it is made of."""
+
+
+_config: Any = numba.config
+_PACKAGE = Path(__file__).parent
+_BESIDE_SOURCE = _PACKAGE / "__pycache__"
+_PREFIX = "compiled-"
+
+
+def digest_of_sources(package: Path) -> str:
+    """What tells one state of all sources in ``package`` that compile something from another."""
+    found = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        source = path.read_bytes()
+        if b"pipeline.compiled" in source:
+            found.update(path.relative_to(package).as_posix().encode() + b"\0" + source)
+    return found.hexdigest()[:16]
+
+
+def _cache_folder() -> Path:
+    name = _PREFIX + digest_of_sources(_PACKAGE)
+    if _config.CACHE_DIR:
+        return Path(_config.CACHE_DIR) / name
+    if os.access(_BESIDE_SOURCE if _BESIDE_SOURCE.exists() else _PACKAGE, os.W_OK):
+        return _BESIDE_SOURCE / name
+    own = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(own) / "streetblur" / name
+
+
+CACHE_FOLDER = _cache_folder()
+_config.CACHE_DIR = str(CACHE_FOLDER)
+
+
+def forget_old_code() -> None:
+    """Remove what was compiled beside the source from other states of it."""
+    for folder in _BESIDE_SOURCE.glob(f"{_PREFIX}*"):
+        if folder != CACHE_FOLDER:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:

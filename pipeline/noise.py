@@ -34,15 +34,19 @@ class NoiseKey:
 
     Attributes:
         secret: the operator's secret; never shown, logged or written.
-        image_key: the picture's relative key in its bucket.
+        image_key: the picture's relative key in its bucket or folder.
+        place: that bucket or folder: cameras use the same names every day, and who knows what was
+            under the noise of one picture must not know the noise of another.
     """
 
     secret: bytes = field(repr=False)
     image_key: str
+    place: str = ""
 
     def field(self) -> NoiseField:
         """The picture's noise."""
-        message = self.image_key.encode("utf-8", "surrogatepass")
+        name = f"{self.place}\0{self.image_key}" if self.place else self.image_key
+        message = name.encode("utf-8", "surrogatepass")
         return NoiseField(hmac.new(self.secret, message, hashlib.sha256).digest())
 
 

@@ -306,7 +306,11 @@ def _excess(
 
 @compiled
 def _above(common: float, energy: float, chance: float, samples: float, max_gain: float) -> float:
-    """The share ``common / energy`` against what is allowed, and against what noise does."""
+    """The share ``common / energy`` against what is allowed, and against what noise does.
+
+    Of either sign: a negative shows as much as the picture.
+    """
     if energy <= FLAT * FLAT * samples or chance <= 0:
         return 0.0
-    return min(common / energy / max_gain, common / math.sqrt(chance) / CHANCE)
+    found = abs(common)
+    return min(found / energy / max_gain, found / math.sqrt(chance) / CHANCE)

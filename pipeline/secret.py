@@ -18,7 +18,8 @@ FILE_VARIABLE = "STREETBLUR_SECRET_FILE"
 _FORM = re.compile(r"[0-9a-fA-F]{64}")
 _FIX = "Make one with: python -c 'import secrets; print(secrets.token_hex(32))'"
 # What no random secret is. By chance 32 bytes have fewer than 16 different ones in 1 of 2^54 cases,
-# a stretch of 9 evenly spaced ones in 1 of 2^51, a period of up to 16 in 1 of 2^127.
+# a stretch of 9 evenly spaced ones in 1 of 2^51, a period of up to 16 in 1 of 2^127; all are
+# printable in 1 of 2^45, all digits decimal in 1 of 2^43.
 _LEAST_DIFFERENT = 16
 _LONGEST_PERIOD = 16
 _LEAST_EVEN = 9
@@ -97,6 +98,10 @@ def _pattern(value: bytes) -> str | None:
         return "it repeats itself"
     if len(set(value)) < _LEAST_DIFFERENT:
         return f"fewer than {_LEAST_DIFFERENT} of its bytes differ"
+    if all(32 <= byte < 127 for byte in value):
+        return "it is printable text"
+    if value.hex().isdecimal():
+        return "it has decimal digits alone"
     steps = [(after - before) % 256 for before, after in pairwise(value)]
     if any(len(list(same)) >= _LEAST_EVEN - 1 for _, same in groupby(steps)):
         return f"{_LEAST_EVEN} or more bytes in a row are equal or count up or down"

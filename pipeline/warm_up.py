@@ -12,6 +12,7 @@ import io
 import numpy as np
 from PIL import Image
 
+from pipeline.compiled import forget_old_code
 from pipeline.encode import redact_image
 from pipeline.images import ImageLimits, inspect_image
 from pipeline.jpeg.quarter import quarter_picture
@@ -23,19 +24,23 @@ from pipeline.policy import DEFAULT_POLICY, load_policy
 from pipeline.redaction import RedactionBox, redact_pixels
 
 SIDE = 96
+# so large that coded data is followed at two places
+LARGE_SIDE = 400
 
 
 def warm_up() -> None:
     """Redact drawn pictures of each kind that takes code of its own."""
+    forget_old_code()
     policy = load_policy(DEFAULT_POLICY)
     noise = NoiseKey(b"no secret: these pictures go nowhere", "")
     box = RedactionBox(10, 10, 70, 60, policy.face.style, "face")
     even = policy.plate.style.model_copy(update={"mode": "pixelate"})
     boxes = [box, RedactionBox(10, 70, 40, 80, even, "plate")]
-    pixels = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE, 3), np.uint8)
-    for progressive in (False, True):
+    large = np.random.default_rng(0).integers(0, 255, (LARGE_SIDE, LARGE_SIDE, 3), np.uint8)
+    pixels = large[:SIDE, :SIDE]
+    for picture, progressive in ((pixels, False), (pixels, True), (large, False)):
         buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "JPEG", progressive=progressive)
+        Image.fromarray(picture).save(buffer, "JPEG", progressive=progressive)
         data = buffer.getvalue()
         info = inspect_image(data, ImageLimits())
         made = redact_image(data, info, boxes, noise=noise, policy=policy)

@@ -3,14 +3,16 @@
 The brightness of a whole picture can stand in a scan whose component a later scan codes again, and
 64 bytes of anything in a quantisation table that another takes the place of or that comes too late:
 decoders keep the one that was in force when a component's first scan began, and whoever defines
-another behind a scan may mean no picture by it. Source: ITU-T T.81, annexes B and G.
+another behind a scan may mean no picture by it. So do settings of arithmetic coding where nothing
+is coded so, and restart markers in a row behind the last block. Source: ITU-T T.81, annexes B, G.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.jpeg.segments import DHT, DQT, SOS, JpegStructure, Segment
+from pipeline.jpeg.bitstream import ONES, RST0
+from pipeline.jpeg.segments import DAC, DHT, DQT, SOS, JpegStructure, Segment
 
 _COEFFICIENTS = 64
 
@@ -23,7 +25,13 @@ def replaced(data: bytes, structure: JpegStructure) -> list[str]:
     coded: set[tuple[int, int]] = set()
     for segment in structure.segments:
         content = segment.payload(data)
-        if segment.marker == SOS:
+        if segment.marker == DAC and not structure.arithmetic:
+            left.append("unused settings")
+        elif segment.marker == SOS:
+            # a single one is an encoder's habit
+            end = data[segment.stop : segment.scan_stop][-4:]
+            behind = _is_restart(end[-2:]) and _is_restart(end[:-2])
+            left += ["markers behind the last block"] if behind else []
             again = set(_coded(content, structure.progressive))
             left += ["replaced scan"] if again & coded else []
             coded |= again
@@ -38,6 +46,10 @@ def replaced(data: bytes, structure: JpegStructure) -> list[str]:
                 left += ["late table"] if late else []
                 known[table] = values
     return left
+
+
+def _is_restart(marker: bytes) -> bool:
+    return len(marker) == 2 and marker[0] == ONES and RST0 <= marker[1] < RST0 + 8
 
 
 def _components(header: bytes) -> list[tuple[int, int]]:

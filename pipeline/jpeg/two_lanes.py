@@ -212,10 +212,10 @@ def follow_both(
             code = np.int64(codes[head])
             value, run = code & 15, (code >> 4) & 15
             k2 += run + 1 if value or run else ENDED
-            if code == 0 or value > MAX_AC_BITS or (value == 0 and run not in (0, 15)):
-                lost = True
-            if 64 < k2 <= ENDED:
-                lost = True
+            legal = code != 0 and value <= MAX_AC_BITS and (value != 0 or run == 0 or run == 15)
+            if not legal or 64 < k2 <= ENDED:
+                # not as if the block had ended
+                lost, k2 = True, 1
             used = (code >> 8) + value
             ahead2, have2 = ahead2 << np.uint64(used), have2 - used
         if k2 >= 64:

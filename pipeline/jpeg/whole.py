@@ -24,6 +24,9 @@ from pipeline.jpeg.unspliceable import Unspliceable
 # Where fewer bits of these coefficients are coded, a decoder smooths blocks by those around them: a
 # change in one would show in others (libjpeg-turbo, jdcoefct.c).
 GUESSED = 10
+# Stretches between restart markers, of all scans. Each takes some 20 microseconds; a camera writes
+# one for each row of MCUs at most.
+_MOST_STRETCHES = 20_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +73,11 @@ class WholePicture:
         self.scans = scans
         self._data, self._structure = data, structure
         self._check_progression()
+        if (
+            sum(-(-frame.mcus // (one.restart_interval or frame.mcus)) for one in scans)
+            > _MOST_STRETCHES
+        ):
+            raise Unspliceable("restarts", "there are too many restart markers")
         counts = [one.horizontal * one.vertical * frame.mcus for one in frame.components]
         self._first = [sum(counts[:i]) for i in range(len(counts))]
         self.coefficients: Shorts = np.zeros((sum(counts), 64), np.int16)

@@ -216,7 +216,7 @@ def _make_publish(config: StageConfig) -> Chain:
     keep_freed_memory(WORKER_KEPT_BYTES)
     output = open_store(config.output_uri, settings=config.storage)
     guard = LeaseGuard(output, config.epoch)
-    redact = Redact(config.policy, worker_secret(config.secret_id))
+    redact = Redact(config.policy, worker_secret(config.secret_id), config.input_uri)
     decide = Decide(config.policy, config.past)
     publish = Publish(output, redact, config.policy, guard.check)
     return lambda envelope: guarded("publish", publish, guarded("decide", decide, envelope))

@@ -40,11 +40,16 @@ def kept_areas(decisions: Iterable[Decision], policy: PrivacyPolicy) -> list[Red
 
 
 class Redact:
-    """Writes the kept boxes into the source's bytes."""
+    """Writes the kept boxes into the source's bytes.
 
-    def __init__(self, policy: PrivacyPolicy, secret: NoiseSecret) -> None:
+    Args:
+        place: where the pictures come from, see :class:`pipeline.noise.NoiseKey`.
+    """
+
+    def __init__(self, policy: PrivacyPolicy, secret: NoiseSecret, place: str) -> None:
         self._policy = policy
         self._secret = secret
+        self._place = place
 
     def __call__(self, envelope: Envelope) -> tuple[Envelope, Redaction]:
         """The envelope with the share of pixels in kept boxes, and the redaction.
@@ -59,7 +64,7 @@ class Redact:
             envelope.data,
             envelope.info,
             boxes,
-            noise=NoiseKey(self._secret.reveal(), envelope.item.key),
+            noise=NoiseKey(self._secret.reveal(), envelope.item.key, self._place),
             policy=self._policy,
         )
         area = sum((b.x2 - b.x1) * (b.y2 - b.y1) for b in boxes)

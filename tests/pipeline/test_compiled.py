@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import pipeline.compiled
+from pipeline.compiled import CACHE_FOLDER, digest_of_sources
+from pipeline.jpeg.bitstream import copy_bits as peeked
+
 COMMAND = [sys.executable, "-m", "pipeline.warm_up"]
 
 
@@ -24,6 +28,25 @@ def test_warming_up_compiles_all_that_a_job_takes(tmp_path: Path) -> None:
     names = {name.split(".")[0] for name in cached(tmp_path)}
     for module in ("cells", "dct", "entropy", "huffman", "progressive", "quarter"):
         assert any(name.startswith(module) for name in names), f"nothing of {module}: {names}"
+
+
+def test_a_change_in_any_module_that_compiles_lets_no_old_code_run(tmp_path: Path) -> None:
+    """Machine code holds what it calls: its own file alone does not tell whether it is old."""
+    inner, outer, other = (tmp_path / name for name in ("inner.py", "outer.py", "other.py"))
+    inner.write_text("from pipeline.compiled import inlined\nSTEP = 1\n")
+    outer.write_text("from pipeline.compiled import compiled\nfrom inner import STEP\n")
+    other.write_text("print()\n")
+    before = digest_of_sources(tmp_path)
+    other.write_text("print(1)\n")
+    assert digest_of_sources(tmp_path) == before
+    inner.write_text("from pipeline.compiled import inlined\nSTEP = 2\n")
+    assert digest_of_sources(tmp_path) != before
+
+
+def test_code_is_kept_in_a_folder_named_after_its_sources() -> None:
+    assert digest_of_sources(Path(pipeline.compiled.__file__).parent) in CACHE_FOLDER.name
+    where = peeked.stats.cache_path  # type: ignore[attr-defined]
+    assert Path(where).is_relative_to(CACHE_FOLDER)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folders are closed by their mode")

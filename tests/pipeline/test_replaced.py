@@ -91,7 +91,29 @@ def first_table() -> bytes:
 HIDDEN = textured(*SIZE, 1, seed=9)
 SCANS = in_single_scans([(1, HIDDEN), *planes(0, 1, 2)])
 LATE = with_late_tables(table_sized(thumbnail()))
-LADEN = [SCANS, with_tables(table_sized(thumbnail())), LATE]
+
+
+def with_settings_of_arithmetic_coding() -> bytes:
+    """A JPEG without any: its pairs of index and value are the bytes of a thumbnail."""
+    data = KINDS["jpeg-420"](*SIZE)
+    pairs = b"".join(bytes([16, value]) for value in thumbnail())
+    return data[:2] + segment(0xCC, pairs) + data[2:]
+
+
+def with_restart_markers_behind_the_end(count: int) -> bytes:
+    """Each of them tells three bits."""
+    draw = np.random.default_rng(1)
+    markers = b"".join(bytes([0xFF, 0xD0 + number]) for number in draw.integers(0, 8, count))
+    return KINDS["jpeg-420"](*SIZE)[:-2] + markers + b"\xff\xd9"
+
+
+LADEN = [
+    SCANS,
+    with_tables(table_sized(thumbnail())),
+    LATE,
+    with_settings_of_arithmetic_coding(),
+    with_restart_markers_behind_the_end(3000),
+]
 
 
 def test_the_replaced_scan_is_a_whole_picture() -> None:
@@ -117,7 +139,7 @@ def test_what_is_replaced_is_not_published(source: bytes) -> None:
 
 @pytest.mark.parametrize("output", LADEN)
 def test_an_output_with_something_replaced_is_rejected(output: bytes) -> None:
-    with pytest.raises(OutputRejected, match="replaced") as caught:
+    with pytest.raises(OutputRejected, match=r"replaced|unused|behind") as caught:
         check_output(output, inspect(output), output, [], policy())
     assert caught.value.reason == "embedded_picture"
 
@@ -125,6 +147,11 @@ def test_an_output_with_something_replaced_is_rejected(output: bytes) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("jpeg")])
 def test_encoders_replace_nothing(kind: str) -> None:
     data = KINDS[kind](*SIZE)
+    assert replaced(data, parse_jpeg(data)) == []
+
+
+def test_a_single_restart_marker_behind_the_end_is_an_encoders_habit() -> None:
+    data = with_restart_markers_behind_the_end(1)
     assert replaced(data, parse_jpeg(data)) == []
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline.encode import RedactedImage, redact_image
 from pipeline.images import ImageInfo, ImageLimits, inspect_image
-from pipeline.jpeg import splice
+from pipeline.jpeg import splice, whole
 from pipeline.jpeg.coverage import block_uses
 from pipeline.jpeg.dct import DECODED
 from pipeline.jpeg.frame import Frame, frame_of
@@ -145,6 +145,17 @@ def test_arithmetic_coding_is_coded_again_and_says_so(name: str) -> None:
     made = redacted(data, BOXES)
     assert (made.route, made.notes) == ("reencoded", ("not_spliced_arithmetic",))
     assert redacted(data, []).route == "metadata_only"
+
+
+def test_progressive_files_full_of_restart_markers_are_coded_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each stretch of each scan takes time of its own: 20 s for 2 megapixels."""
+    data = saved(textured(*SIZE), "JPEG", progressive=True, restart_marker_blocks=1)
+    assert redacted(data, BOXES).route == "rewritten"
+    monkeypatch.setattr(whole, "_MOST_STRETCHES", 300)
+    made = redacted(data, BOXES)
+    assert (made.route, made.notes) == ("reencoded", ("not_spliced_restarts",))
 
 
 def test_scans_of_one_component_each_are_rewritten() -> None:

@@ -263,6 +263,10 @@ def test_a_weak_blur_is_not_published(monkeypatch: pytest.MonkeyPatch) -> None:
     assert verdict(*mixed_with_grey(0.8, monkeypatch)) == "not_obscured"
 
 
+def test_a_negative_is_not_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verdict(*mixed_with_grey(-0.8, monkeypatch)) == "not_obscured"
+
+
 def test_a_policy_may_ask_for_less_detail(monkeypatch: pytest.MonkeyPatch) -> None:
     data, made = mixed_with_grey(0.2, monkeypatch)
     assert verdict(data, made) == ""

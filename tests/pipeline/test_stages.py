@@ -80,7 +80,7 @@ def lost() -> None:
 def publishing(
     output: ObjectStore, fence: Callable[[], None] = nothing, redact: object | None = None
 ) -> Publish:
-    made = redact or Redact(POLICY, NoiseSecret(bytes(range(32))))
+    made = redact or Redact(POLICY, NoiseSecret(bytes(range(32))), "file:///in")
     return Publish(output, made, POLICY, fence)  # type: ignore[arg-type]
 
 
@@ -454,7 +454,7 @@ def test_the_pool_of_detectors_has_the_size_asked_for(
 def test_redaction_and_publication_are_timed_apart(
     source: ObjectStore, output: ObjectStore
 ) -> None:
-    made = Redact(POLICY, NoiseSecret(bytes(range(32))))
+    made = Redact(POLICY, NoiseSecret(bytes(range(32))), "file:///in")
 
     def slow(envelope: Envelope) -> tuple[Envelope, Redaction]:
         time.sleep(0.2)
@@ -463,6 +463,13 @@ def test_redaction_and_publication_are_timed_apart(
     done = guarded("publish", publishing(output, redact=slow), decided(listed(source)))
     assert done.milliseconds["redact"] >= 200
     assert 0 < done.milliseconds["publish"] < 200
+
+
+def test_the_noise_of_one_bucket_is_not_that_of_another(source: ObjectStore) -> None:
+    secret = NoiseSecret(bytes(range(32)))
+    envelope = decided(listed(source))
+    made = [Redact(POLICY, secret, place)(envelope)[1].image.data for place in ("a", "b", "a")]
+    assert made[0] == made[2] != made[1]
 
 
 def test_an_envelope_travels_whole_and_its_pixels_are_not_copied() -> None:

@@ -101,17 +101,58 @@ def test_damaged_data_is_refused_alike() -> None:
     assert {entropy.OK, entropy.BAD_CODE, entropy.TOO_SHORT} <= seen
 
 
-def test_sums_that_leave_their_range_behind_the_middle_are_refused_alike() -> None:
+def halves(top: tuple[float, float], bottom: tuple[float, float], quality: int) -> bytes:
+    """A grey JPEG: mean and deviation of its noise above and below decide which lane ends first."""
+    draw = np.random.default_rng(3)
+    noise = [draw.normal(*half, (400, 800)) for half in (top, bottom)]
+    pixels = np.concatenate(noise).clip(0, 255).astype(np.uint8)
+    return by_pillow(quality=quality)(pixels)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 4, 8, 30, 100])
+def test_a_second_lane_that_ends_first_does_not_read_on_behind_the_end(cut: int) -> None:
+    raw, frame, tables = parsed(halves((128, 60), (128, 3), 95)) or (b"", None, None)
+    assert frame is not None
+    assert tables is not None
+    assert assert_same(raw[:-cut], frame, tables) == entropy.TOO_SHORT
+
+
+@pytest.mark.parametrize(
+    ("top", "bottom"), [((70, 60), (250, 2)), ((128, 3), (250, 60)), ((128, 60), (250, 3))]
+)
+def test_sums_that_leave_their_range_behind_the_middle_are_refused_alike(
+    top: tuple[float, float], bottom: tuple[float, float]
+) -> None:
     """The second lane does not know how far the first one has come."""
-    picture = np.zeros((480, 480, 3), np.uint8)
-    picture[350:] = 255
-    found = parsed(by_pillow()(picture))
-    assert found is not None
-    top = 32767
-    faults = {
-        assert_same(*found, first=first) for first in (0, top - 3000, top - 1, -top, -top + 1)
-    }
-    assert faults == {entropy.OK, entropy.OUT_OF_RANGE}
+    raw, frame, tables = parsed(halves(top, bottom, 95)) or (b"", None, None)
+    assert frame is not None
+    assert tables is not None
+    plain = followed(entropy.find_units, raw, frame, tables, 0)[4]
+    most, upper = int(plain.max()), int(plain[: len(plain) // 3].max())
+    starts = [0, *range(32767 - most - 4, 32767 - upper, 40)]
+    faults = [assert_same(raw, frame, tables, first=start) for start in starts]
+    assert set(faults) == {entropy.OK, entropy.OUT_OF_RANGE}
+
+
+@pytest.mark.parametrize(("top", "bottom"), [(6, 60), (60, 3), (90, 10), (60, 6), (0, 80)])
+def test_a_last_block_that_is_too_long_is_refused_alike(top: float, bottom: float) -> None:
+    raw, frame, tables = parsed(halves((128, top), (128, bottom), 85)) or (b"", None, None)
+    assert frame is not None
+    assert tables is not None
+    last = int(followed(entropy.find_units, raw, frame, tables, 0)[1][-1])
+    plain = raw.replace(b"\xff\0", b"\xff")
+    before = "".join(f"{byte:08b}" for byte in plain)[:last]
+
+    def code(table: int, symbol: int) -> str:
+        entry = int(tables.write[table, symbol])
+        return f"{entry >> 5:0{entry & 31}b}"
+
+    _, dc, ac = tables.blocks[0].tolist()
+    for fill in range(8):
+        bits = before + code(dc, 0) + (code(ac, 1) + "1") * fill + code(ac, 0xF0) * 4
+        bits += "1" * (-len(bits) % 8)
+        made = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
+        assert assert_same(made.replace(b"\xff", b"\xff\0"), frame, tables) != entropy.OK
 
 
 def test_pictures_of_one_sequential_scan_take_two_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
