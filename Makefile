@@ -36,7 +36,7 @@ lint: $(VENV)/.installed-dev  ## style, types, import directions
 attackers: $(VENV)/.installed-dev  ## what attackers need besides; without it their tests are skipped
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,attack]'
 
-attack: attackers  ## try to bring back what the default policy redacts; three hours
+attack: attackers  ## try to bring back what the default policy redacts; four to five hours
 	$(BIN)/python -m evaluation.irreversibility all --output irreversibility.json
 
 test: lint  ## lint and all tests but the nightly ones
