@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INPUT ?=
 OUTPUT ?= demo/output
+WORKERS ?= 2
 
 .PHONY: setup demo triton test lint nightly bench attack attackers lock clean
 
@@ -39,8 +40,8 @@ attackers: $(VENV)/.installed-dev  ## what attackers need besides; without it th
 attack: attackers  ## try to bring back what the default policy redacts; four to five hours
 	$(BIN)/python -m evaluation.irreversibility all --output irreversibility.json
 
-test: lint  ## lint and all tests but the nightly ones
-	$(BIN)/python -m pytest -m "not nightly"
+test: lint  ## lint and all tests but the nightly ones, those of a file in one of WORKERS processes
+	$(BIN)/python -m pytest -m "not nightly" -n $(WORKERS) --dist loadfile
 
 nightly: $(VENV)/.installed-dev  ## the long suites: kill and chaos rounds, power failures at every operation, all of dev
 	$(BIN)/python -m pytest -m nightly -rs --timeout 7200

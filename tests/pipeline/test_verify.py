@@ -157,11 +157,12 @@ def test_other_bytes_under_the_key_of_an_orphan_are_nobodys(source, output, chan
 def test_two_jobs_share_an_output(tmp_path, output):
     pictures(tmp_path / "a", 2)
     pictures(tmp_path / "b", 3)
-    (tmp_path / "b" / "d0").rename(tmp_path / "b" / "e0")
+    for name in ("0", "1"):
+        (tmp_path / "b" / f"d{name}").rename(tmp_path / "b" / f"e{name}")
     run_stubbed(tmp_path / "a", output, job="a")
     run_stubbed(tmp_path / "b", output, job="b")
     result, code = checked(output, "a")
-    assert result.orphans.sample == ["d2/0002.jpg", "e0/0000.jpg"]
+    assert result.orphans.sample == ["d2/0002.jpg", "e0/0000.jpg", "e1/0001.jpg"]
     assert (result.unaccounted.count, code) == (0, Exit.COMPLETE)
 
 
