@@ -8,6 +8,7 @@ installation takes half a minute longer.
 from __future__ import annotations
 
 import io
+import itertools
 
 import numpy as np
 from PIL import Image
@@ -37,7 +38,7 @@ def warm_up() -> None:
     even = policy.plate.style.model_copy(update={"mode": "pixelate"})
     boxes = [box, RedactionBox(10, 70, 40, 80, even, "plate")]
     large = np.random.default_rng(0).integers(0, 255, (LARGE_SIDE, LARGE_SIDE, 3), np.uint8)
-    pixels = large[:SIDE, :SIDE]
+    pixels = large[:SIDE, :SIDE].copy()
     for picture, progressive in ((pixels, False), (pixels, True), (large, False)):
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, "JPEG", progressive=progressive)
@@ -47,9 +48,12 @@ def warm_up() -> None:
         check_output(data, info, made.data, boxes, policy, spliced=made.spliced)
         if not progressive:
             quarter_picture(scan_jpeg(data, parse_jpeg(data)))
-    for depth in (np.uint8, np.uint16):
-        redact_pixels(pixels.astype(depth), [box], noise)
-        redact_pixels(pixels[:, :, 0].astype(depth), [box], noise)
+    for depth, channels in itertools.product((np.uint8, np.uint16), (3, 1)):
+        picture = np.squeeze(pixels[:, :, :channels]).astype(depth)
+        for writeable in (True, False):
+            # decoders give either, and each is compiled for itself
+            picture.flags.writeable = writeable
+            redact_pixels(picture, [box], noise)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,18 @@ from pipeline.compiled import CACHE_FOLDER, digest_of_sources
 from pipeline.jpeg.bitstream import copy_bits as peeked
 
 COMMAND = [sys.executable, "-m", "pipeline.warm_up"]
+REDACT = """
+from pipeline.encode import redact_image
+from pipeline.images import ImageLimits, inspect_image
+from pipeline.output_check import check_output
+from tests.pipeline.pictures import KINDS, box, policy
+from tests.pipeline.test_splice import KEY
+for name, make in KINDS.items():
+    data = make(97, 61)
+    info = inspect_image(data, ImageLimits())
+    made = redact_image(data, info, [box(5, 5, 60, 40)], noise=KEY, policy=policy())
+    check_output(data, info, made.data, [box(5, 5, 60, 40)], policy(), spliced=made.spliced)
+"""
 
 
 def cached(folder: Path) -> set[str]:
@@ -26,8 +38,11 @@ def test_warming_up_compiles_all_that_a_job_takes(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     subprocess.run(COMMAND, env=environment, check=True)
     names = {name.split(".")[0] for name in cached(tmp_path)}
-    for module in ("cells", "dct", "entropy", "huffman", "progressive", "quarter"):
+    for module in ("cells", "dct", "entropy", "huffman", "progressive", "quarter", "two_lanes"):
         assert any(name.startswith(module) for name in names), f"nothing of {module}: {names}"
+    before = {path.name for path in tmp_path.rglob("*.nbc")}
+    subprocess.run([sys.executable, "-c", REDACT], env=environment, check=True)
+    assert {path.name for path in tmp_path.rglob("*.nbc")} == before
 
 
 def test_a_change_in_any_module_that_compiles_lets_no_old_code_run(tmp_path: Path) -> None:
