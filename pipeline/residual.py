@@ -26,8 +26,6 @@ Longs = NDArray[np.int64]
 
 # Standard deviations that noise alone does not reach by chance: 5 are 1 in 3 million.
 CHANCE = 5.0
-# Share of the contrast from which on a negative is one.
-NEGATIVE = 0.8
 # Detail weaker than this (grey levels, RMS) is hardly more than rounding.
 FLAT = 1.0
 # Share of the cells' noise that shows within a cell that is drawn smooth.
@@ -311,11 +309,9 @@ def _above(common: float, energy: float, chance: float, samples: float, max_gain
     """The share ``common / energy`` against what is allowed, and against what noise does.
 
     Of either sign: a negative shows as much as the picture. A faint one comes of itself in a few
-    samples, where noise is cut off at black and white: only a sure one of nearly full contrast is.
+    samples, where noise is cut off at black and white: it takes twice as many deviations.
     """
     if energy <= FLAT * FLAT * samples or chance <= 0:
         return 0.0
-    share, deviations = common / energy, common / math.sqrt(chance)
-    if common < 0:
-        return min(-share / NEGATIVE, -deviations / (2 * CHANCE))
-    return min(share / max_gain, deviations / CHANCE)
+    deviations = common / math.sqrt(chance) if common > 0 else -common / math.sqrt(chance) / 2
+    return min(abs(common) / energy / max_gain, deviations / CHANCE)

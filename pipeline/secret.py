@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -18,8 +19,8 @@ FILE_VARIABLE = "STREETBLUR_SECRET_FILE"
 _FORM = re.compile(r"[0-9a-fA-F]{64}")
 _FIX = "Make one with: python -c 'import secrets; print(secrets.token_hex(32))'"
 # What no random secret is. By chance 32 bytes have fewer than 16 different ones in 1 of 2^54 cases,
-# a stretch of 9 evenly spaced ones in 1 of 2^51, a period of up to 16 in 1 of 2^127; all are
-# printable in 1 of 2^45, all digits decimal in 1 of 2^43.
+# a stretch of 9 evenly spaced ones in 1 of 2^51, a period of up to 16 in 1 of 2^127; they
+# are UTF-8 in 1 of 2^26, all digits decimal in 1 of 2^43.
 _LEAST_DIFFERENT = 16
 _LONGEST_PERIOD = 16
 _LEAST_EVEN = 9
@@ -98,8 +99,9 @@ def _pattern(value: bytes) -> str | None:
         return "it repeats itself"
     if len(set(value)) < _LEAST_DIFFERENT:
         return f"fewer than {_LEAST_DIFFERENT} of its bytes differ"
-    if all(32 <= byte < 127 for byte in value):
-        return "it is printable text"
+    with suppress(UnicodeDecodeError):
+        value.decode("utf-8")
+        return "it is text"
     if value.hex().isdecimal():
         return "it has decimal digits alone"
     steps = [(after - before) % 256 for before, after in pairwise(value)]

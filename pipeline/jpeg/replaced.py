@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.jpeg.bitstream import ONES, RST0
+from pipeline.jpeg.bitstream import ONES
 from pipeline.jpeg.segments import DAC, DHT, DQT, SOS, JpegStructure, Segment
+from pipeline.jpeg.stretches import without_end
 
 _COEFFICIENTS = 64
 
@@ -29,9 +30,8 @@ def replaced(data: bytes, structure: JpegStructure) -> list[str]:
             left.append("unused settings")
         elif segment.marker == SOS:
             # a single one is an encoder's habit
-            end = data[segment.stop : segment.scan_stop][-4:]
-            behind = _is_restart(end[-2:]) and _is_restart(end[:-2])
-            left += ["markers behind the last block"] if behind else []
+            behind = _markers_behind(data[segment.stop : segment.scan_stop])
+            left += ["markers behind the last block"] if behind > 1 else []
             again = set(_coded(content, structure.progressive))
             left += ["replaced scan"] if again & coded else []
             coded |= again
@@ -48,8 +48,9 @@ def replaced(data: bytes, structure: JpegStructure) -> list[str]:
     return left
 
 
-def _is_restart(marker: bytes) -> bool:
-    return len(marker) == 2 and marker[0] == ONES and RST0 <= marker[1] < RST0 + 8
+def _markers_behind(raw: bytes) -> int:
+    """How many restart markers stand at the end of a scan's data, whatever fills the room."""
+    return len(raw[len(without_end(raw)) :].replace(bytes([ONES]), b""))
 
 
 def _components(header: bytes) -> list[tuple[int, int]]:

@@ -100,11 +100,11 @@ def with_settings_of_arithmetic_coding() -> bytes:
     return data[:2] + segment(0xCC, pairs) + data[2:]
 
 
-def with_restart_markers_behind_the_end(count: int) -> bytes:
+def with_restart_markers_behind_the_end(count: int, fill: bytes = b"") -> bytes:
     """Each of them tells three bits."""
     draw = np.random.default_rng(1)
-    markers = b"".join(bytes([0xFF, 0xD0 + number]) for number in draw.integers(0, 8, count))
-    return KINDS["jpeg-420"](*SIZE)[:-2] + markers + b"\xff\xd9"
+    markers = b"".join(fill + bytes([0xFF, 0xD0 + one]) for one in draw.integers(0, 8, count))
+    return KINDS["jpeg-420"](*SIZE)[:-2] + markers + fill + b"\xff\xd9"
 
 
 LADEN = [
@@ -113,6 +113,7 @@ LADEN = [
     LATE,
     with_settings_of_arithmetic_coding(),
     with_restart_markers_behind_the_end(3000),
+    with_restart_markers_behind_the_end(3000, b"\xff"),
 ]
 
 

@@ -43,6 +43,8 @@ REGULAR = {
     "counts down by 7, around": bytes(-7 * i % 256 for i in range(32)).hex(),
     "counts for 9 bytes": GOOD[:46] + "11131517191b1d1f21",
     "printable text": b"The quick brown fox jumps over 1".hex(),
+    "text and a newline": b"The quick brown fox jumps over!\n".hex(),
+    "text in UTF-8": "Zwölf Boxkämpfer jagen Viktor!".encode().hex(),
     "decimal digits": "3141592653589793238462643383279502884197169399375105820974944592",
     "9 zeros": GOOD[:20] + "00" * 9 + GOOD[38:],
 }
