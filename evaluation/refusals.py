@@ -6,8 +6,8 @@ Labelled pictures are redacted and checked as before publishing. Good outputs: t
 the default policy has them; in each mode; at other strengths; with three random boxes that overlap
 them, of any mode. Forged ones, one labelled box at a time: nothing redacted, cells of an eighth and
 a quarter of the policy's size, a box left out among others that overlap it, nothing redacted under
-a hundred boxes, colours left. Ends with 1 if a good output is refused, with
-2 if it could not measure.
+a hundred boxes, colours left, the negative. Ends with 1 if a good output is refused, with 2 if it
+could not measure.
 """
 
 from __future__ import annotations

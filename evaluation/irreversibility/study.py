@@ -10,7 +10,6 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 from evaluation.demo.plates import Kind
-from evaluation.irreversibility.attackers import COPIES
 from evaluation.irreversibility.choice import choice_page, weakest
 from evaluation.irreversibility.embedding import EmbeddingPool, FaceEmbedder
 from evaluation.irreversibility.faces import LINEAR_ONLY, Effort, FaceStudy
@@ -101,10 +100,10 @@ class Study:
         single = FaceStudy(group, pool, replace(effort, places=1, runs=1))
         sizes = SIZES[:2] if self._quick else SIZES
         for treatment, size in itertools.product(treatments, sizes):
-            copies = ("one",) if size >= _ONE_COPY_FROM else COPIES
-            chosen = study if len(copies) > 1 else single
-            found = [asdict(a) for a in chosen.attacks(treatment, size=size) if a.copies in copies]
-            rows = [SizeRow(**one, size=size, effort=self._effort) for one in found]
+            large = size >= _ONE_COPY_FROM
+            found = (single if large else study).attacks(treatment, size=size)
+            kept = [asdict(one) for one in found if one.copies == "one" or not large]
+            rows = [SizeRow(**one, size=size, effort=self._effort) for one in kept]
             self._file.keep("sizes", rows)
 
     def choose(self, settings: Sequence[Redacted]) -> None:

@@ -150,7 +150,8 @@ def _without_zeros(raw: Bytes, out: Bytes, marks: Longs) -> Number:
         out: zeros, at least as long as ``raw``.
         marks: see :func:`unstuff`.
     """
-    # unsigned: an index that may be negative costs a comparison
+    # unsigned: an index that may be negative costs a comparison; and as below, a function that took
+    # these arrays for each stretch would count references to them
     size, count = np.uint64(raw.shape[0]), np.uint64(marks.shape[0])
     one, stretch, mark_bytes = np.uint64(1), np.uint64(_STRETCH), np.uint64(1024)
     at, to, mark = np.uint64(0), np.uint64(0), np.uint64(1)

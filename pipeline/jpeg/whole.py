@@ -73,10 +73,8 @@ class WholePicture:
         self.scans = scans
         self._data, self._structure = data, structure
         self._check_progression()
-        if (
-            sum(-(-frame.mcus // (one.restart_interval or frame.mcus)) for one in scans)
-            > _MOST_STRETCHES
-        ):
+        intervals = [one.restart_interval or frame.mcus for one in scans]
+        if sum(-(-frame.mcus // interval) for interval in intervals) > _MOST_STRETCHES:
             raise Unspliceable("restarts", "there are too many restart markers")
         counts = [one.horizontal * one.vertical * frame.mcus for one in frame.components]
         self._first = [sum(counts[:i]) for i in range(len(counts))]
