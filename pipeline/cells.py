@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.compiled import Number, compiled
+from pipeline.compiled import Number, compiled, either_way
 
 Floats = NDArray[np.float32]
 Samples = NDArray[Any]
@@ -29,7 +29,7 @@ BLUR, PIXELATE, SOLID = range(3)
 SPLINE_SIGMA = 0.6455
 
 
-@compiled
+@either_way
 def cells_in(length: int, side: int) -> int:
     """How many cells of ``side`` pixels there are in ``length`` pixels.
 

@@ -72,6 +72,14 @@ def inlined(function: Callable[Arguments, Result]) -> Callable[Arguments, Result
     return _jit(function, inline="always")
 
 
+def either_way(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """``function`` as it is, which compiled functions can call, too.
+
+    For a few sums: to call machine code from Python costs more than they do.
+    """
+    return numba.extending.register_jitable(function)
+
+
 def _jit(function: Callable[Arguments, Result], inline: str) -> Callable[Arguments, Result]:
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "inline": inline}
     try:

@@ -156,7 +156,7 @@ def redact_pixels(
         )
         for i in range(colours)
     ]
-    redact_planes(planes, boxes, noise, (width, height))
+    redact_planes(planes, boxes, noise.field(), (width, height))
     if alpha:
         for box in boxes:
             inside = _clipped(box.area, width, height)
@@ -166,7 +166,10 @@ def redact_pixels(
 
 
 def redact_planes(
-    planes: Sequence[Plane], boxes: Sequence[RedactionBox], noise: NoiseKey, size: tuple[int, int]
+    planes: Sequence[Plane],
+    boxes: Sequence[RedactionBox],
+    noise: NoiseField,
+    size: tuple[int, int],
 ) -> None:
     """Redact ``boxes`` in ``planes`` of a picture of ``size`` pixels, writing each plane's ``out``.
 
@@ -175,7 +178,6 @@ def redact_planes(
     boxes. The planes must hold all of :func:`needed_area` of every box; with ``averages``,
     :func:`touched_area` is enough for boxes whose cells are whole blocks.
     """
-    noise_field = noise.field()
     places = [
         np.array([p.left, p.top, p.width, p.height, p.step_x, p.step_y, *size], np.int64)
         for p in planes
@@ -185,18 +187,19 @@ def redact_planes(
         if touched is None or covered is None:
             continue
         area = np.array(covered, np.int64)
-        layer = _Noise(box, touched, covered, size, noise_field)
+        layer = _Noise(box, touched, covered, size, noise)
+        mode, cell, reach = MODES[box.style.mode], box.cell_px, box.feather_px
         for plane, place in zip(planes, places, strict=True):
-            full = int(np.iinfo(plane.source.dtype).max)
+            full = 255 if plane.source.dtype == np.uint8 else 65535
             paint(
                 plane.source,
                 plane.averages,
                 plane.out,
                 place,
                 area,
-                box.feather_px,
-                MODES[box.style.mode],
-                box.cell_px,
+                reach,
+                mode,
+                cell,
                 layer.of_cells(plane, full),
                 layer.between(plane, full),
                 *layer.grain(plane, full),
@@ -220,19 +223,20 @@ class _Noise:
         size: tuple[int, int],
         field: NoiseField,
     ) -> None:
-        self._style = box.style
+        self._level = box.style.noise / 255
+        self._blur = box.style.mode == "blur"
         self._side = box.cell_px
         self._field = field
         self._cells = cells_of(touched, self._side, *size)
         self._area, self._reach = area, box.feather_px
-        self._none = box.style.mode == "solid" or not box.style.noise
-        self._of_cells = None if self._none else field.values("cell", self._side, self._cells)
+        none = box.style.mode == "solid" or not box.style.noise
+        self._of_cells = None if none else field.values("cell", self._side, self._cells)
 
     def of_cells(self, plane: Plane, full: int) -> Floats:
         """[rows, columns] for the cells."""
         if self._of_cells is None:
             return _NO_NOISE
-        level = self._style.noise * full / 255
+        level = self._level * full
         out: Floats | None = None
         if plane.shared:
             out = quantiles(CELL_NOISE * level)[self._of_cells[0]]
@@ -244,16 +248,16 @@ class _Noise:
     def between(self, plane: Plane, full: int) -> Floats:
         """[2 rows - 1, 2 columns - 1] for the points between the cells; [0, 0] for no such."""
         least = self._side // max(plane.step_x, plane.step_y)
-        if not plane.shared or least < MIN_CELL_PX or self._style.mode != "blur":
+        if not plane.shared or not self._blur or least < MIN_CELL_PX:
             return _NO_NOISE
         left, top, right, bottom = self._cells
         points = (2 * left, 2 * top, 2 * right - 1, 2 * bottom - 1)
         (values,) = self._field.values("half", self._side, points)
-        return np.asarray(quantiles(HALF_NOISE * self._style.noise * full / 255)[values])
+        return np.asarray(quantiles(HALF_NOISE * self._level * full)[values])
 
     def grain(self, plane: Plane, full: int) -> tuple[NDArray[np.uint8], Floats]:
         """A byte for each sample that may change, and the grey levels of the bytes."""
-        if self._none or not plane.shared or self._style.mode != "blur":
+        if self._of_cells is None or not plane.shared or not self._blur:
             return _NO_GRAIN, quantiles(0.0)
         x1, y1, x2, y2 = self._area
         area = (
@@ -262,8 +266,8 @@ class _Noise:
             min(-(-(x2 + self._reach) // plane.step_x), plane.left + plane.source.shape[1]),
             min(-(-(y2 + self._reach) // plane.step_y), plane.top + plane.source.shape[0]),
         )
-        level = GRAIN * self._style.noise * full / 255
-        return self._field.values("grain", plane.step_x, area)[0], quantiles(level)
+        (values,) = self._field.values("grain", plane.step_x, area)
+        return values, quantiles(GRAIN * self._level * full)
 
 
 def touched_area(box: RedactionBox, width: int, height: int) -> IntBox | None:

@@ -7,6 +7,7 @@ by a decoder that shares no code with the splicing, and compared pixel by pixel 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -17,14 +18,9 @@ from numpy.typing import NDArray
 
 from pipeline.errors import OutputRejected
 from pipeline.expected import Channel
-from pipeline.jpeg.areas import (
-    apart,
-    block_numbers,
-    decoded_area,
-    mcu_area,
-    mcus_of,
-)
+from pipeline.jpeg.areas import apart, mcu_area
 from pipeline.jpeg.bitstream import Longs
+from pipeline.jpeg.coded_areas import AreaBlocks
 from pipeline.jpeg.colours import shared_components
 from pipeline.jpeg.coverage import blocks_to_judge, cell_mcus, coded_area
 from pipeline.jpeg.dct import BASIS, DECODED, Floats, Ints, Shorts, Uses
@@ -191,36 +187,40 @@ def _check_detail(
     coded_areas = {box: coded_area(frame, box) for box in boxes}
     reach = {box: mcu_area(frame, a) for box, a in coded_areas.items() if a is not None}
     areas = apart(reach.values())
-    mcus = mcus_of(frame, areas)
     near = [[box for box in reach if area.meets(reach[box])] for area in areas]
     averages = [
         np.clip(dc * np.float32(grid.steps[0] / 8) + np.float32(128), 0, 255)
         for dc, grid in zip(source.dc_planes(), frame.components, strict=True)
     ]
-    before = source.read(mcus)
+    blocks = AreaBlocks(frame, areas)
+    uses = blocks.flat(
+        [
+            [blocks_to_judge(grid, area, own, size) for grid in frame.components]
+            for area, own in zip(areas, near, strict=True)
+        ]
+    )
+    before = source.read(blocks.mcus)
     after = before.copy()
-    known = np.isin(units.mcus, mcus)
-    after[np.searchsorted(mcus, units.mcus[known])] = units.after[known]
-    for area, own in zip(areas, near, strict=True):
-        grids = block_numbers(frame, area, mcus)
-        uses = [blocks_to_judge(grid, area, own, size) for grid in frame.components]
-        for was in decoded_area(frame, area, before.reshape(-1, 64), grids, uses):
-            grid = frame.components[was.component]
-            channel = Channel(
-                was.before.astype(np.float32),
-                was.left,
-                was.top,
-                grid.step_x,
-                grid.step_y,
-                size,
-                shared[was.component],
-                averages[was.component],
-            )
-            coded = after.reshape(-1, 64)[grids[was.component]]
-            left = partial(_left, coded, grid.steps, uses[was.component])
-            kept = most_kept(channel, left, own, max_gain, _coding(grid))
-            if kept is not None and kept.excess > 1:
-                raise OutputRejected("not_obscured", kept.what)
+    known = np.isin(units.mcus, blocks.mcus)
+    after[np.searchsorted(blocks.mcus, units.mcus[known])] = units.after[known]
+    coded = after.reshape(-1, 64)[blocks.at]
+    was = blocks.decoded(before, uses)
+    for area, component in itertools.product(range(len(areas)), range(len(frame.components))):
+        grid = frame.components[component]
+        channel = Channel(
+            blocks.samples(was, area, component).astype(np.float32),
+            *blocks.corner(area, component),
+            grid.step_x,
+            grid.step_y,
+            size,
+            shared[component],
+            averages[component],
+        )
+        own = blocks.blocks(coded, area, component), blocks.blocks(uses, area, component)
+        left = partial(_left, own[0], grid.steps, own[1])
+        kept = most_kept(channel, left, near[area], max_gain, _coding(grid))
+        if kept is not None and kept.excess > 1:
+            raise OutputRejected("not_obscured", kept.what)
 
 
 def _left(coded: Shorts, steps: Ints, uses: Uses, expected: Floats) -> Floats:

@@ -40,15 +40,18 @@ def extended(bits: Number, size: Number) -> Number:
     return bits if bits >> (size - 1) else bits - (1 << size) + 1
 
 
+_SIZES = np.array([magnitude.bit_length() for magnitude in range(256)])
+
+
 @compiled
 def bits_of(value: Number) -> Number:
     """How many bits the magnitude of ``value`` has: its coding category."""
     magnitude: Number = abs(value)
     size = 0
-    while magnitude:
-        magnitude >>= 1
-        size += 1
-    return size
+    while magnitude > 255:
+        magnitude >>= 8
+        size += 8
+    return size + _SIZES[magnitude]
 
 
 @inlined

@@ -62,32 +62,38 @@ def decode_blocks(
     coefficients: Shorts,
     at: Longs,
     uses: Uses,
+    grids: Longs,
     zigzag: Longs,
     steps: Ints,
     basis: Floats,
     samples: Bytes,
 ) -> None:
-    """Turn the blocks that are ``DECODED`` into ``samples`` [8 rows, 8 columns] of bytes.
+    """Turn the blocks that are ``DECODED`` into bytes.
 
     Args:
         coefficients: [n, 64] int16 in zigzag order, quantised.
-        at: [rows, columns] number of each block.
-        uses: [rows, columns] what is asked of it.
+        at: [m] number of each block; the blocks of a grid lie behind one another, row by row.
+        uses: [m] what is asked of it.
+        grids: [grids, 4]: first block, rows, columns, component.
+        steps: [components, 64] in zigzag order.
         basis: :data:`BASIS`.
+        samples: [64 m], to be written: a grid's begin at 64 times its first block, and are
+            [8 rows, 8 columns].
     """
     block, half = np.empty((8, 8), np.float32), np.empty((8, 8), np.float32)
     line = np.empty(8, np.float32)
-    for row in range(at.shape[0]):
-        for column in range(at.shape[1]):
-            if uses[row, column] != DECODED:
+    for grid in range(len(grids)):
+        first, rows, columns, component = grids[grid]
+        for number in range(rows * columns):
+            if uses[first + number] != DECODED:
                 continue
-            source = coefficients[at[row, column]]
+            source = coefficients[at[first + number]]
             block[:, :] = 0
             used = 0
             for k in range(64):
                 if source[k]:
                     place = zigzag[k]
-                    block[place >> 3, place & 7] = np.float32(source[k] * steps[k])
+                    block[place >> 3, place & 7] = np.float32(source[k] * steps[component, k])
                     used = max(used, (place >> 3) + 1)
             # columns first: [v, u] -> [y, u]
             half[:, :] = 0
@@ -96,6 +102,7 @@ def decode_blocks(
                     weight = basis[v, y]
                     for u in range(8):
                         half[y, u] += weight * block[v, u]
+            corner = 64 * first + 64 * columns * (number // columns) + 8 * (number % columns)
             for y in range(8):
                 for x in range(8):
                     line[x] = np.float32(128.5)
@@ -105,7 +112,7 @@ def decode_blocks(
                         line[x] += value * basis[u, x]
                 for x in range(8):
                     level: Number = np.int64(np.floor(line[x]))
-                    samples[8 * row + y, 8 * column + x] = min(max(level, 0), 255)
+                    samples[corner + 8 * columns * y + x] = min(max(level, 0), 255)
 
 
 @compiled
@@ -116,6 +123,7 @@ def encode_changed(
     changed: NDArray[np.bool_],
     at: Longs,
     uses: Uses,
+    grids: Longs,
     zigzag: Longs,
     steps: Ints,
     basis: Floats,
@@ -125,34 +133,54 @@ def encode_changed(
     Those are the ``COVERED`` ones, and of the ``DECODED`` ones those that differ from ``before``.
 
     Args:
-        coefficients, at, uses, zigzag, steps, basis: as for :func:`decode_blocks`.
+        before, after: [64 m] samples, as :func:`decode_blocks` writes them.
+        coefficients, at, uses, grids, zigzag, steps, basis: as for :func:`decode_blocks`.
         changed: [n], set for the blocks that differ.
     """
-    block, half = np.empty((8, 8), np.float32), np.empty((8, 8), np.float32)
-    for row in range(at.shape[0]):
-        for column in range(at.shape[1]):
-            differs = uses[row, column] == COVERED
-            if uses[row, column] == DECODED:
-                for y in range(8 * row, 8 * row + 8):
-                    for x in range(8 * column, 8 * column + 8):
-                        differs = differs or before[y, x] != after[y, x]
+    half, block = np.empty((8, 8), np.float32), np.empty(64, np.float32)
+    levels = np.empty(64, np.int16)
+    cosines = np.ascontiguousarray(basis.T)
+    step = np.empty(64, np.float32)
+    for grid in range(len(grids)):
+        first, rows, columns, component = grids[grid]
+        for k in range(64):
+            step[zigzag[k]] = np.float32(steps[component, k])
+        for number in range(rows * columns):
+            use = uses[first + number]
+            line = 8 * columns
+            corner = 64 * first + 8 * line * (number // columns) + 8 * (number % columns)
+            differs = use == COVERED
+            if use == DECODED:
+                for y in range(8):
+                    for x in range(corner + line * y, corner + line * y + 8):
+                        differs = differs or before[x] != after[x]
             if not differs:
                 continue
-            changed[at[row, column]] = True
-            half[:, :] = 0
-            block[:, :] = 0
+            changed[at[first + number]] = True
+            # sums of eight in scalars: they stay in registers, side by side
             for y in range(8):
+                a = b = c = d = e = f = g = h = np.float32(0)
                 for x in range(8):
-                    value = np.float32(np.int64(after[8 * row + y, 8 * column + x]) - 128)
-                    for u in range(8):
-                        half[y, u] += value * basis[u, x]
+                    value = np.float32(np.int64(after[corner + line * y + x]) - 128)
+                    a, b = a + value * cosines[x, 0], b + value * cosines[x, 1]
+                    c, d = c + value * cosines[x, 2], d + value * cosines[x, 3]
+                    e, f = e + value * cosines[x, 4], f + value * cosines[x, 5]
+                    g, h = g + value * cosines[x, 6], h + value * cosines[x, 7]
+                half[y, 0], half[y, 1], half[y, 2], half[y, 3] = a, b, c, d
+                half[y, 4], half[y, 5], half[y, 6], half[y, 7] = e, f, g, h
             for v in range(8):
+                a = b = c = d = e = f = g = h = np.float32(0)
                 for y in range(8):
-                    weight = basis[v, y]
-                    for u in range(8):
-                        block[v, u] += weight * half[y, u]
-            target = coefficients[at[row, column]]
+                    value = basis[v, y]
+                    a, b = a + value * half[y, 0], b + value * half[y, 1]
+                    c, d = c + value * half[y, 2], d + value * half[y, 3]
+                    e, f = e + value * half[y, 4], f + value * half[y, 5]
+                    g, h = g + value * half[y, 6], h + value * half[y, 7]
+                k = 8 * v
+                block[k], block[k + 1], block[k + 2], block[k + 3] = a, b, c, d
+                block[k + 4], block[k + 5], block[k + 6], block[k + 7] = e, f, g, h
             for k in range(64):
-                place = zigzag[k]
-                value = block[place >> 3, place & 7] / np.float32(steps[k])
-                target[k] = np.int64(np.rint(value))
+                levels[k] = np.int16(np.rint(block[k] / step[k]))
+            target = coefficients[at[first + number]]
+            for k in range(64):
+                target[k] = levels[zigzag[k]]

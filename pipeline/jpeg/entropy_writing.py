@@ -15,6 +15,9 @@ from pipeline.jpeg.huffman import MAX_AC_BITS, MAX_DC_BITS
 
 # A changed block takes at most as much.
 MAX_BLOCK_BITS = 64 * (16 + 11)
+# An entry of a table for writing is a code and, in its last bits, the code's length.
+_CODE, _LENGTH = np.uint64(5), np.uint64(31)
+_WORD, _ONE = np.uint64(32), np.uint64(1)
 
 
 @compiled
@@ -27,6 +30,10 @@ def _write_ac(block: Shorts, write: Ints, spare: Ints, out: Words, to: Number) -
     Returns:
         Where they end; -1 if a large one, or the end of the block, has no code.
     """
+    # what is not in ``out`` yet is kept in a register: less than 32 bits between two codes
+    word, have = np.uint64(to >> 5), np.uint64(to & 31)
+    ahead = np.uint64(out[word]) >> (_WORD - have)
+    zeros = np.uint64(write[0xF0])
     run: Number = 0
     for k in range(1, 64):
         value = np.int64(block[k])
@@ -34,29 +41,41 @@ def _write_ac(block: Shorts, write: Ints, spare: Ints, out: Words, to: Number) -
             run += 1
             continue
         size = bits_of(value)
-        zeros = np.int64(write[0xF0])
-        entry = np.int64(write[(run & 15) << 4 | size]) if size <= MAX_AC_BITS else np.int64(0)
+        entry = np.uint64(write[(run & 15) << 4 | size]) if size <= MAX_AC_BITS else np.uint64(0)
         if entry == 0 or (run > 15 and zeros == 0):
             if abs(value) > spare[k]:
                 return -1
             run += 1
             continue
         while run > 15:
-            put(out, to, zeros >> 5, zeros & 31)
-            to += zeros & 31
+            ahead = ahead << (zeros & _LENGTH) | zeros >> _CODE
+            have += zeros & _LENGTH
+            if have >= _WORD:
+                have -= _WORD
+                out[word] = np.uint32(ahead >> have)
+                word += _ONE
             run -= 16
-        bits = value if value > 0 else value + (1 << size) - 1
-        count = (entry & 31) + size
-        put(out, to, (entry >> 5) << size | bits, count)
-        to += count
+        width = np.uint64(size)
+        bits = np.uint64(value if value > 0 else value + (1 << size) - 1)
+        ahead = (ahead << (entry & _LENGTH) | entry >> _CODE) << width | bits
+        have += (entry & _LENGTH) + width
+        if have >= _WORD:
+            have -= _WORD
+            out[word] = np.uint32(ahead >> have)
+            word += _ONE
         run = 0
     if run:
-        entry = np.int64(write[0])
+        entry = np.uint64(write[0])
         if entry == 0:
             return -1
-        put(out, to, entry >> 5, entry & 31)
-        to += entry & 31
-    return to
+        ahead = ahead << (entry & _LENGTH) | entry >> _CODE
+        have += entry & _LENGTH
+        if have >= _WORD:
+            have -= _WORD
+            out[word] = np.uint32(ahead >> have)
+            word += _ONE
+    out[word] = np.uint32(ahead << (_WORD - have))
+    return np.int64(word) * 32 + np.int64(have)
 
 
 @compiled

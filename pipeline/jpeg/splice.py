@@ -10,13 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.jpeg.areas import (
-    CodedAreas,
-    Samples,
-    apart,
-    mcu_area,
-    picture_averages,
-)
+from pipeline.jpeg.areas import apart, mcu_area
+from pipeline.jpeg.coded_areas import CodedAreas, Samples, picture_averages
 from pipeline.jpeg.colours import shared_components
 from pipeline.jpeg.coverage import block_uses, cell_mcus, coded_area
 from pipeline.jpeg.dct import Ints
@@ -90,13 +85,14 @@ def splice_jpeg(
     inside = {box: mcu_area(frame, area) for box, area in coded.items() if area is not None}
     areas = apart(inside.values())
     shared = shared_components(data, structure)
+    field = noise.field()
 
     here = [[box for box, own in inside.items() if area.meets(own)] for area in areas]
     uses = [block_uses(frame, area, own) for area, own in zip(areas, here, strict=True)]
 
     def paint(number: int, samples: list[Samples]) -> None:
         planes = [_plane(frame, one, averages[one.component], shared) for one in samples]
-        redact_planes(planes, here[number], noise, size)
+        redact_planes(planes, here[number], field, size)
 
     if not structure.progressive and len(scans) == 1:
         source = scanned or SequentialScan(data, frame, scans[0], cell_mcus(frame, boxes))

@@ -149,11 +149,12 @@ def _bounds_are_checked() -> bool:
     """Whether compiled code notices an index beyond its array (tried only where it should)."""
     if os.environ.get("NUMBA_BOUNDSCHECK") != "1":
         return False
-    beyond = np.ones((1, 1), np.int64)
-    uses = np.full((1, 1), DECODED, np.int8)
-    blocks, steps = np.zeros((1, 64), np.int16), np.ones(64, np.int32)
+    beyond, grids = np.ones(1, np.int64), np.array([[0, 1, 1, 0]])
+    uses = np.full(1, DECODED, np.int8)
+    blocks, steps = np.zeros((1, 64), np.int16), np.ones((1, 64), np.int32)
+    out = np.empty(64, np.uint8)
     try:
-        decode_blocks(blocks, beyond, uses, ZIGZAG, steps, BASIS, np.empty((8, 8), np.uint8))
+        decode_blocks(blocks, beyond, uses, grids, ZIGZAG, steps, BASIS, out)
     except IndexError:
         return True
     return False

@@ -200,8 +200,7 @@ def test_what_the_writer_says_of_its_work_is_not_believed() -> None:
     assert made.spliced is not None
     assert made.spliced.spans is not None
     first, *_, last = made.spliced.spans
-    joined = dataclasses.replace(
-        first,
+    joined = first._replace(
         last=last.last,
         source=(first.source[0], last.source[1]),
         output=(first.output[0], last.output[1]),
@@ -221,7 +220,7 @@ def test_stretches_that_are_elsewhere(field: str, end: int, shift: int) -> None:
     first, *rest = made.spliced.spans
     place = list(getattr(first, field))
     place[end] += shift
-    moved = dataclasses.replace(first, **{field: tuple(place)})
+    moved = first._replace(**{field: tuple(place)})
     forged = dataclasses.replace(made.spliced, spans=(moved, *rest))
     assert verdict(data, dataclasses.replace(made, spliced=forged)) in (
         "changed_outside",

@@ -88,8 +88,8 @@ def test_a_stretch_that_leaves_the_units_behind_it_off_by_something(name: str) -
     assert (before.dc[last] != after.dc[last]).any()
     rest = old[first : int(before.ends[0])]
     output = made.data[: place.stop] + coded(new[:second] + rest) + made.data[place.scan_stop :]
-    unmended = dataclasses.replace(
-        span, last=last, source=(span.source[0], first), output=(span.output[0], second)
+    unmended = span._replace(
+        last=last, source=(span.source[0], first), output=(span.output[0], second)
     )
     spans = (*made.spliced.spans[:-1], unmended)
     forged = dataclasses.replace(made.spliced, spans=spans)
