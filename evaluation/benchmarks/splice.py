@@ -53,7 +53,7 @@ from serving.allocator import keep_freed_memory
 WIDTH, HEIGHT, QUALITY = 2448, 2048, 90
 COUNTS = (0, 2, 6, 20)
 SIZES = {"native": 1, "1/2": 2, "1/4": 4}
-# most of the plain way's CPU that ours may take; README of the benchmarks says where it is missed
+# most of the plain way's CPU that ours may take
 AIMS = {
     ("1/4", 2): 0.5,
     ("1/4", 6): 0.55,
