@@ -27,6 +27,7 @@ class LabelledBox:
         ignore: neither counted when found nor when missed.
         occlusion: ``none``, ``mask``, ``mask_incorrect`` or None where not annotated.
         text: the plate's text where known.
+        attrs: further attributes as annotated, names and values.
     """
 
     label: Label
@@ -34,6 +35,7 @@ class LabelledBox:
     ignore: bool = False
     occlusion: str | None = None
     text: str | None = None
+    attrs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,16 @@ def _parse_box(row: Any, where: str) -> LabelledBox:
         ignore=bool(attributes.get("ignore", False)),
         occlusion=attributes.get("occlusion"),
         text=row.get("text"),
+        attrs=_parse_attributes(attributes),
+    )
+
+
+def _parse_attributes(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What no field of its own holds, as text."""
+    return tuple(
+        (name, str(value))
+        for name, value in sorted(row.items())
+        if name not in ("ignore", "occlusion") and isinstance(value, str | int | float | bool)
     )
 
 

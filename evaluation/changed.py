@@ -29,6 +29,8 @@ GROWTH = 0.25
 _LUMA_LEVELS = 6
 _COLOUR_LEVELS = 20
 _FILL = 9
+# The smallest area that counts as a region: coding again leaves specks of a few pixels.
+_LEAST_AREA = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +96,54 @@ def outside_map(width: int, height: int, boxes: Iterable[Box], growth: float = G
     return outside
 
 
-def changed_outside(source: Pixels, output: Pixels, boxes: Iterable[Box]) -> ChangedOutside:
-    """Count what differs visibly outside ``boxes`` (labelled and ignored ones, any class).
+@dataclass(frozen=True, slots=True, eq=False)
+class Changes:
+    """What differs between a picture and its output.
+
+    Attributes:
+        outside: what differs outside every box.
+        changed: all pixels that differ.
+        regions: the boxes of connected areas that differ.
+        false_regions: how many of them touch no box.
+    """
+
+    outside: ChangedOutside
+    changed: int
+    regions: tuple[Box, ...]
+    false_regions: int
+
+
+def changes(source: Pixels, output: Pixels, boxes: Iterable[Box]) -> Changes:
+    """All that differs visibly, and what of it lies outside ``boxes``.
 
     Args:
         source: uint8 [H, W, 3] RGB.
         output: same shape, same orientation.
-        boxes: in pixels; grown by 25 % of their size on each side here.
+        boxes: labelled and ignored ones, any class, in pixels; grown by 25 % of their size on each
+            side here.
 
     Raises:
         ValueError: the shapes differ.
     """
     height, width = source.shape[:2]
     outside = outside_map(width, height, boxes)
-    changed = changed_map(source, output) & outside
-    return ChangedOutside(int(np.count_nonzero(changed)), int(np.count_nonzero(outside)))
+    changed = changed_map(source, output)
+    count, numbers, stats, _ = cv2.connectedComponentsWithStats(changed.astype(np.uint8))
+    touching = np.zeros(count, dtype=np.bool_)
+    touching[np.unique(numbers[~outside])] = True
+    areas = [int(n) for n in range(1, count) if stats[n, cv2.CC_STAT_AREA] >= _LEAST_AREA]
+    regions = []
+    for number in areas:
+        x, y, w, h = (float(v) for v in stats[number, : cv2.CC_STAT_AREA])
+        regions.append(Box(x, y, x + w, y + h))
+    return Changes(
+        ChangedOutside(int(np.count_nonzero(changed & outside)), int(np.count_nonzero(outside))),
+        int(np.count_nonzero(changed)),
+        tuple(regions),
+        sum(1 for number in areas if not touching[number]),
+    )
+
+
+def changed_outside(source: Pixels, output: Pixels, boxes: Iterable[Box]) -> ChangedOutside:
+    """Count what differs visibly outside ``boxes``, see :func:`changes`."""
+    return changes(source, output, boxes).outside

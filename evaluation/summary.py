@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,17 +25,34 @@ _SEED = 20261121
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A ratio with its interval.
+
+    Attributes:
+        value: 0..1.
+        low: lower end of the 95 % bootstrap interval, resampling pictures.
+        high: upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Recall:
     """Obscured share of a group of boxes.
 
     Attributes:
         label: the class.
-        group: ``all``, ``>=12 px``, a height bin, or ``occlusion=NAME``.
+        group: ``all``, ``>=12 px``, a height bin, or ``NAME=VALUE`` of a condition.
         obscured: boxes that are obscured.
         boxes: boxes in the group.
         recall: their ratio, 0..1.
         low: lower end of the 95 % bootstrap interval, resampling pictures.
         high: upper end.
+        pixels: share of the boxes' pixels that are obscured.
+        found: share of the boxes that a changed area meets with an IoU of at least 0.3, and 0.5.
     """
 
     label: str
@@ -45,6 +62,8 @@ class Recall:
     recall: float
     low: float
     high: float
+    pixels: Share
+    found: tuple[Share, Share]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,8 @@ class SetScore:
         changed_outside_pooled: changed pixels over outside pixels of all judged pictures, 0..1.
         changed_outside_low: lower end of the pooled share's 95 % interval.
         changed_outside_high: upper end.
+        changed_in_vain: share of all changed pixels that lie outside.
+        false_regions: changed areas a picture that touch no box; no share, may exceed 1.
     """
 
     name: str
@@ -77,6 +98,8 @@ class SetScore:
     changed_outside_pooled: float
     changed_outside_low: float
     changed_outside_high: float
+    changed_in_vain: Share
+    false_regions: Share
 
     def recall(self, label: str, group: str = "all") -> Recall | None:
         """The row of a class and group, or None when there is no such box."""
@@ -90,11 +113,14 @@ def summarise(name: str, pictures: Sequence[JudgedPicture]) -> SetScore:
     """Reduce the verdicts on a set's pictures to its figures."""
     published = [picture for picture in pictures if picture.status != "not_published"]
     missing = [picture for picture in pictures if picture.status == "not_published"]
-    weights = _resamples(len(published))
+    weights = resamples(len(published))
     shares = [p.changed.share for p in published if p.changed is not None]
     changed = np.array([p.changed.changed if p.changed else 0 for p in published], dtype=float)
     outside = np.array([p.changed.outside if p.changed else 0 for p in published], dtype=float)
-    pooled, low, high = _ratio(changed, outside, weights)
+    everywhere = np.array([p.changed_pixels for p in published], dtype=float)
+    regions = np.array([p.false_regions for p in published], dtype=float)
+    compared = np.array([p.changed is not None for p in published], dtype=float)
+    pooled = _ratio(changed, outside, weights)
     return SetScore(
         name=name,
         pictures=len(pictures),
@@ -104,47 +130,80 @@ def summarise(name: str, pictures: Sequence[JudgedPicture]) -> SetScore:
         unrelated=tuple(p.image for p in published if p.status == "unrelated"),
         recalls=_recalls(published, weights),
         changed_outside_mean=float(np.mean(shares)) if shares else 0.0,
-        changed_outside_pooled=pooled,
-        changed_outside_low=low,
-        changed_outside_high=high,
+        changed_outside_pooled=pooled.value,
+        changed_outside_low=pooled.low,
+        changed_outside_high=pooled.high,
+        changed_in_vain=_ratio(changed, everywhere, weights),
+        false_regions=_ratio(regions, compared, weights),
     )
 
 
+def group_names(box: JudgedBox) -> list[str]:
+    """The groups that a box belongs to, in the order of a table."""
+    names = ["all"]
+    if box.height >= COUNTED_FROM_PX:
+        names.append(f">={COUNTED_FROM_PX} px")
+    names += [name for low, high, name in HEIGHT_BINS if low <= box.height < high]
+    names += [f"{name}={value}" for name, value in box.groups]
+    # verdicts that were made without a picture know no conditions but this
+    if box.occlusion is not None and not box.groups:
+        names.append(f"occlusion={box.occlusion}")
+    return names
+
+
 def _recalls(pictures: Sequence[JudgedPicture], weights: NDArray[np.float64]) -> tuple[Recall, ...]:
-    every_box = [box for picture in pictures for box in picture.boxes]
-    occlusions = sorted({box.occlusion for box in every_box if box.occlusion is not None})
-    groups: list[tuple[str, Callable[[JudgedBox], bool]]] = [
-        ("all", lambda box: True),
-        (f">={COUNTED_FROM_PX} px", lambda box: box.height >= COUNTED_FROM_PX),
-    ]
-    for low, high, name in HEIGHT_BINS:
-        groups.append((name, lambda box, low=low, high=high: low <= box.height < high))  # type: ignore[misc]
-    for kind in occlusions:
-        groups.append((f"occlusion={kind}", lambda box, kind=kind: box.occlusion == kind))  # type: ignore[misc]
-    rows: list[Recall] = []
-    for label in sorted({box.label for box in every_box}):
-        for name, belongs in groups:
-            members = [
-                [b for b in picture.boxes if b.label == label and belongs(b)]
-                for picture in pictures
-            ]
-            total = np.array([len(boxes) for boxes in members], dtype=float)
-            hits = np.array([sum(b.obscured for b in boxes) for boxes in members], dtype=float)
-            if total.sum():
-                rows.append(
-                    Recall(
-                        label,
-                        name,
-                        int(hits.sum()),
-                        int(total.sum()),
-                        *_ratio(hits, total, weights),
-                    )
-                )
-    return tuple(rows)
+    members: dict[tuple[str, str], list[tuple[int, JudgedBox]]] = {}
+    for number, picture in enumerate(pictures):
+        for box in picture.boxes:
+            for name in group_names(box):
+                members.setdefault((box.label, name), []).append((number, box))
+    heights = ["all", f">={COUNTED_FROM_PX} px", *(name for _, _, name in HEIGHT_BINS)]
+
+    def order(key: tuple[str, str]) -> tuple[str, int, str]:
+        return key[0], heights.index(key[1]) if key[1] in heights else len(heights), key[1]
+
+    return tuple(
+        _recall(*key, members[key], len(pictures), weights) for key in sorted(members, key=order)
+    )
 
 
-def _resamples(pictures: int) -> NDArray[np.float64]:
-    """How often each picture occurs in each bootstrap resample, [_RESAMPLES, pictures]."""
+def _recall(
+    label: str,
+    group: str,
+    members: Sequence[tuple[int, JudgedBox]],
+    pictures: int,
+    weights: NDArray[np.float64],
+) -> Recall:
+    """One row; sums are taken picture by picture, since pictures are what is drawn."""
+    places = np.array([number for number, _ in members])
+
+    def by_picture(values: Sequence[float]) -> NDArray[np.float64]:
+        summed = np.bincount(places, np.array(values, dtype=float), minlength=pictures)
+        return summed.astype(np.float64)
+
+    boxes = [box for _, box in members]
+    total, hits = by_picture([1.0] * len(boxes)), by_picture([float(b.obscured) for b in boxes])
+    recall = _ratio(hits, total, weights)
+    least, more = (
+        _ratio(by_picture([float(b.overlap >= iou) for b in boxes]), total, weights)
+        for iou in (0.3, 0.5)
+    )
+    area = by_picture([b.pixels for b in boxes])
+    return Recall(
+        label,
+        group,
+        int(hits.sum()),
+        len(boxes),
+        recall.value,
+        recall.low,
+        recall.high,
+        pixels=_ratio(by_picture([b.share * b.pixels for b in boxes]), area, weights),
+        found=(least, more),
+    )
+
+
+def resamples(pictures: int) -> NDArray[np.float64]:
+    """How often each picture occurs in each bootstrap resample, [1000, pictures]."""
     if pictures == 0:
         return np.zeros((1, 0))
     generator = np.random.default_rng(_SEED)
@@ -155,12 +214,12 @@ def _resamples(pictures: int) -> NDArray[np.float64]:
 
 def _ratio(
     part: NDArray[np.float64], whole: NDArray[np.float64], weights: NDArray[np.float64]
-) -> tuple[float, float, float]:
+) -> Share:
     """Pooled ratio and its 95 % percentile interval; zeros when there is nothing to divide by."""
     if whole.sum() == 0:
-        return 0.0, 0.0, 0.0
+        return Share(0.0, 0.0, 0.0)
     denominators = weights @ whole
     drawn = denominators > 0
     ratios = (weights @ part)[drawn] / denominators[drawn]
     low, high = np.quantile(ratios, [0.025, 0.975])
-    return float(part.sum() / whole.sum()), float(low), float(high)
+    return Share(float(part.sum() / whole.sum()), float(low), float(high))
