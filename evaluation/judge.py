@@ -72,7 +72,12 @@ class JudgedPicture:
 
 
 def judge_file(
-    picture: LabelledPicture, originals: Path, outputs: Path, *, set_name: str | None = None
+    picture: LabelledPicture,
+    originals: Path,
+    outputs: Path,
+    *,
+    set_name: str | None = None,
+    redacted: Sequence[Box] | None = None,
 ) -> JudgedPicture:
     """Judge one picture of a labelled folder.
 
@@ -81,6 +86,7 @@ def judge_file(
         originals: folder that the label's path is relative to, or the picture's own folder.
         outputs: folder with the same layout; the output keeps its original's relative path.
         set_name: see :func:`judge`.
+        redacted: see :func:`judge`.
 
     Raises:
         PictureUnreadable: the original cannot be read (an output that cannot is ``unrelated``).
@@ -106,22 +112,27 @@ def judge_file(
         output = read_upright(output_path)
     except PictureUnreadable:
         return _without_output(picture, "unrelated", source, set_name)
-    return judge(picture, source, output, set_name=set_name)
+    return judge(picture, source, output, set_name=set_name, redacted=redacted)
 
 
 def judge(
-    picture: LabelledPicture, source: Pixels, output: Pixels, *, set_name: str | None = None
+    picture: LabelledPicture,
+    source: Pixels,
+    output: Pixels,
+    *,
+    set_name: str | None = None,
+    redacted: Sequence[Box] | None = None,
 ) -> JudgedPicture:
     """Judge decoded pictures, both uint8 [H, W, 3] RGB and upright.
-
-    How well a box was found is told by the areas that changed, since other tools do not say which
-    boxes they redacted: a box beside another one shares its area, and grown boxes overlap less.
 
     Args:
         picture: the labels.
         source: the original.
         output: what a tool made of it.
         set_name: of the set that the picture belongs to, for its conditions.
+        redacted: the boxes that the tool found, before it grew them; they count for nothing but
+            overlaps. Where a tool does not say, areas that changed are taken: grown boxes overlap
+            less, and boxes side by side share an area.
     """
     every_box = [item.box for item in picture.boxes]
     outside = outside_map(picture.width, picture.height, every_box)
@@ -129,9 +140,10 @@ def judge(
         return _without_output(picture, "unrelated", source, set_name)
     found = changes(source, output, every_box)
     counted = [item for item in picture.boxes if not item.ignore]
+    overlaps = _overlaps(counted, found.regions if redacted is None else redacted)
     boxes = [
         _judged(item, obscured_share(source, output, item.box), overlap, source, set_name)
-        for item, overlap in zip(counted, _overlaps(counted, found.regions), strict=True)
+        for item, overlap in zip(counted, overlaps, strict=True)
     ]
     return JudgedPicture(
         picture.image, "judged", tuple(boxes), found.outside, found.changed, found.false_regions

@@ -13,22 +13,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 from rich.console import Console
 from rich.table import Table
 
 from evaluation.annotations import data_root, read_annotations
-from evaluation.judge import judge_file
+from evaluation.judge_sets import judge_set
 from evaluation.markdown import scores_page
 from evaluation.summary import SetScore, summarise
 from pipeline.errors import ConfigurationError, StreetblurError
@@ -54,35 +49,17 @@ def score_set(
         outputs: folder with the same relative paths.
         annotations: label file; ``annotations.jsonl`` in ``originals`` by default.
         name: of the set; the folder's name by default.
-        processes: how many pictures are judged at once; the number of cores, at most 8, by
-            default. 1 judges in this process.
+        processes: see :func:`evaluation.judge_sets.judge_set`.
 
     Raises:
         ConfigurationError: a folder is missing, or not one output is there.
         AnnotationError: wrong labels.
         PictureUnreadable: an original cannot be decoded.
     """
-    for folder in (originals, outputs):
-        if not folder.is_dir():
-            raise ConfigurationError("there is no such folder", where=str(folder))
+    name = name or originals.resolve().name
     pictures = read_annotations(annotations or originals / LABEL_FILE)
-    judge_one = partial(judge_file, originals=originals, outputs=outputs)
-    workers = min(processes or min(os.cpu_count() or 1, 8), max(1, len(pictures) // 4))
-    if workers == 1:
-        verdicts = [judge_one(picture) for picture in pictures]
-    else:
-        # A fresh interpreter: forking a process that runs threads (OpenCV's) may deadlock.
-        with ProcessPoolExecutor(
-            workers, mp_context=get_context("forkserver"), initializer=_one_thread
-        ) as pool:
-            verdicts = list(pool.map(judge_one, pictures, chunksize=4))
-    if pictures and all(verdict.status == "not_published" for verdict in verdicts):
-        raise ConfigurationError(
-            "none of the labelled pictures has an output here",
-            where=str(outputs),
-            fix="Outputs must keep the relative path of their originals",
-        )
-    return summarise(name or originals.resolve().name, verdicts)
+    verdicts = judge_set(pictures, originals, outputs, name=name, processes=processes)
+    return summarise(name, verdicts)
 
 
 def score_all(data: Path, outputs: Path, *, processes: int | None = None) -> tuple[SetScore, ...]:
@@ -199,10 +176,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             markup=False,
         )
     return EXIT_OVER_BUDGET if exceeded else 0
-
-
-def _one_thread() -> None:
-    cv2.setNumThreads(1)
 
 
 if __name__ == "__main__":

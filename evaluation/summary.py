@@ -183,9 +183,9 @@ def _recall(
 
     boxes = [box for _, box in members]
     total, hits = by_picture([1.0] * len(boxes)), by_picture([float(b.obscured) for b in boxes])
-    recall = _ratio(hits, total, weights)
+    recall = _proportion(hits, total, weights)
     least, more = (
-        _ratio(by_picture([float(b.overlap >= iou) for b in boxes]), total, weights)
+        _proportion(by_picture([float(b.overlap >= iou) for b in boxes]), total, weights)
         for iou in (0.3, 0.5)
     )
     area = by_picture([b.pixels for b in boxes])
@@ -223,3 +223,21 @@ def _ratio(
     ratios = (weights @ part)[drawn] / denominators[drawn]
     low, high = np.quantile(ratios, [0.025, 0.975])
     return Share(float(part.sum() / whole.sum()), float(low), float(high))
+
+
+def _proportion(
+    part: NDArray[np.float64], whole: NDArray[np.float64], weights: NDArray[np.float64]
+) -> Share:
+    """The same of counted boxes; where all or none are, drawing them again tells nothing.
+
+    Then the interval is the exact one (Clopper-Pearson) of as many pictures, of which all or none
+    would have been right.
+    """
+    share = _ratio(part, whole, weights)
+    pictures = np.count_nonzero(whole)
+    if not pictures:
+        return share
+    reach = 1 - 0.025 ** (1 / pictures)
+    if part.sum() == whole.sum():
+        return Share(1.0, 1 - reach, 1.0)
+    return Share(0.0, 0.0, reach) if part.sum() == 0 else share

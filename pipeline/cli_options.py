@@ -127,8 +127,8 @@ class ExistingJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
-    """How due images are processed; named as in ``JobSpec``."""
+class Judging:
+    """What judges pictures, and where; named as in ``JobSpec``."""
 
     workers: Annotated[
         int | None,
@@ -159,6 +159,12 @@ class Execution:
             help="Judge by this version of a model instead of the policy's; may be repeated.",
         ),
     ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Execution(Judging):
+    """How due images are processed; named as in ``JobSpec``."""
+
     shadow: Annotated[
         list[str] | None,
         typer.Option(

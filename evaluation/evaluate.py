@@ -1,0 +1,138 @@
+"""An evaluation: labelled sets through the pipeline, or outputs of any tool, to verdicts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from evaluation.judge import JudgedPicture
+from evaluation.judge_sets import judge_set
+from evaluation.labelled_sets import LabelledSet
+from evaluation.pipeline_run import PipelineRun, gather, run_pipeline
+from evaluation.verdicts import About, Verdicts, digest_of_labels
+from pipeline.errors import ConfigurationError
+from pipeline.job import JobSpec
+from pipeline.observer import Observer
+from serving.registry import find_repository
+
+PACKAGES = ("streetblur", "onnxruntime", "openvino", "numpy", "opencv-python-headless", "pillow")
+JOB = "evaluation"
+
+
+def evaluate_outputs(
+    sets: Sequence[LabelledSet],
+    outputs: Path,
+    *,
+    name: str,
+    command: str,
+    processes: int | None = None,
+) -> Verdicts:
+    """Judge what any tool has made of the pictures of ``sets``.
+
+    Args:
+        outputs: a folder a set, or the folder of the one set, with the originals' relative paths.
+        name: of the tool.
+        command: that is being run, for the record.
+        processes: pictures judged at once.
+
+    Raises:
+        ConfigurationError: there are no outputs.
+        StreetblurError: labels or originals are wrong.
+    """
+    about = _about(sets, name, command)
+    judged: dict[str, tuple[JudgedPicture, ...]] = {}
+    for one in sets:
+        folder = outputs / one.name
+        if not folder.is_dir() and len(sets) == 1:
+            folder = outputs
+        judged[one.name] = judge_set(
+            one.pictures, one.folder, folder, name=one.name, processes=processes
+        )
+    return Verdicts(about, judged)
+
+
+def evaluate_pipeline(
+    sets: Sequence[LabelledSet],
+    spec_for: Callable[[Path, Path], JobSpec],
+    *,
+    name: str,
+    command: str,
+    keep: Path | None = None,
+    observers: Sequence[Observer] = (),
+    processes: int | None = None,
+) -> Verdicts:
+    """Run the pictures of ``sets`` through the pipeline and judge its outputs.
+
+    Args:
+        spec_for: makes the job of an input and an output folder.
+        name: of the run.
+        command: that is being run, for the record.
+        keep: where the outputs stay; a second run there does what is due only. By default they
+            are removed.
+        observers: are told how the job goes on.
+        processes: pictures judged at once.
+
+    Raises:
+        EvaluationRunFailed: the pipeline did not get through.
+        StreetblurError: labels or originals are wrong, or what ends any run.
+    """
+    with _work(keep) as work:
+        originals = work / "originals"
+        gather(sets, originals)
+        run = run_pipeline(spec_for(originals, work / "blurred"), observers)
+        judged = {
+            one.name: judge_set(
+                one.pictures,
+                originals / one.name,
+                run.outputs / one.name,
+                name=one.name,
+                redacted=run.found.get(one.name, {}),
+                processes=processes,
+            )
+            for one in sets
+        }
+    return Verdicts(_about(sets, name, command, run), judged)
+
+
+@contextmanager
+def _work(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="streetblur-evaluate-") as folder:
+        yield Path(folder)
+
+
+def _about(
+    sets: Sequence[LabelledSet], name: str, command: str, run: PipelineRun | None = None
+) -> About:
+    if not sets:
+        raise ConfigurationError("no labelled set is left to evaluate")
+    return About(
+        name=name,
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        data=digest_of_labels({one.name: one.pictures for one in sets}),
+        machine=f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        versions={package: version(package) for package in PACKAGES},
+        policy=run.policy if run else "",
+        models=run.models if run else "",
+        runtime=run.runtime if run else "",
+        model_bytes=_model_bytes() if run else {},
+        latency=run.latency if run else {},
+    )
+
+
+def _model_bytes() -> Mapping[str, int]:
+    """Size of the graphs of each model in the repository."""
+    sizes: dict[str, int] = {}
+    for path in sorted(find_repository().rglob("*.onnx")):
+        model = path.parent.parent.name
+        sizes[model] = sizes.get(model, 0) + path.stat().st_size
+    return sizes
