@@ -120,7 +120,7 @@ def summarise(name: str, pictures: Sequence[JudgedPicture]) -> SetScore:
     everywhere = np.array([p.changed_pixels for p in published], dtype=float)
     regions = np.array([p.false_regions for p in published], dtype=float)
     compared = np.array([p.changed is not None for p in published], dtype=float)
-    pooled = _ratio(changed, outside, weights)
+    pooled = pooled_ratio(changed, outside, weights)
     return SetScore(
         name=name,
         pictures=len(pictures),
@@ -133,8 +133,8 @@ def summarise(name: str, pictures: Sequence[JudgedPicture]) -> SetScore:
         changed_outside_pooled=pooled.value,
         changed_outside_low=pooled.low,
         changed_outside_high=pooled.high,
-        changed_in_vain=_ratio(changed, everywhere, weights),
-        false_regions=_ratio(regions, compared, weights),
+        changed_in_vain=pooled_ratio(changed, everywhere, weights),
+        false_regions=pooled_ratio(regions, compared, weights),
     )
 
 
@@ -183,9 +183,9 @@ def _recall(
 
     boxes = [box for _, box in members]
     total, hits = by_picture([1.0] * len(boxes)), by_picture([float(b.obscured) for b in boxes])
-    recall = _proportion(hits, total, weights)
+    recall = proportion(hits, total, weights)
     least, more = (
-        _proportion(by_picture([float(b.overlap >= iou) for b in boxes]), total, weights)
+        proportion(by_picture([float(b.overlap >= iou) for b in boxes]), total, weights)
         for iou in (0.3, 0.5)
     )
     area = by_picture([b.pixels for b in boxes])
@@ -197,7 +197,7 @@ def _recall(
         recall.value,
         recall.low,
         recall.high,
-        pixels=_ratio(by_picture([b.share * b.pixels for b in boxes]), area, weights),
+        pixels=pooled_ratio(by_picture([b.share * b.pixels for b in boxes]), area, weights),
         found=(least, more),
     )
 
@@ -212,7 +212,7 @@ def resamples(pictures: int) -> NDArray[np.float64]:
     )
 
 
-def _ratio(
+def pooled_ratio(
     part: NDArray[np.float64], whole: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> Share:
     """Pooled ratio and its 95 % percentile interval; zeros when there is nothing to divide by."""
@@ -225,7 +225,7 @@ def _ratio(
     return Share(float(part.sum() / whole.sum()), float(low), float(high))
 
 
-def _proportion(
+def proportion(
     part: NDArray[np.float64], whole: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> Share:
     """The same of counted boxes; where all or none are, drawing them again tells nothing.
@@ -233,7 +233,7 @@ def _proportion(
     Then the interval is the exact one (Clopper-Pearson) of as many pictures, of which all or none
     would have been right.
     """
-    share = _ratio(part, whole, weights)
+    share = pooled_ratio(part, whole, weights)
     pictures = np.count_nonzero(whole)
     if not pictures:
         return share

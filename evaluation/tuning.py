@@ -1,0 +1,129 @@
+"""Thresholds by their costs: the fewest false blurs at which enough true objects are obscured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from evaluation.operating_points import ClassCandidates, Operated, Point, Thresholds
+
+GRID = (0.03, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8)
+"""Thresholds that are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Thresholds chosen without one set, and what they give on it.
+
+    Attributes:
+        name: of the set.
+        thresholds: chosen on all others.
+        point: on the set itself.
+    """
+
+    name: str
+    thresholds: Thresholds
+    point: Point
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """Thresholds of one class, and why.
+
+    Attributes:
+        thresholds: the chosen ones.
+        met: whether both targets hold on the pictures they were chosen on.
+        point: what they give there, on all sets together.
+        sets: and on each.
+        held_out: cross-validation by set; empty where there is only one.
+        curve: one threshold for all heights: what each of the grid gives.
+    """
+
+    thresholds: Thresholds
+    met: bool
+    point: Point
+    sets: Mapping[str, Point]
+    held_out: tuple[HeldOut, ...]
+    curve: Mapping[float, Point]
+
+
+def tune(
+    sets: Mapping[str, ClassCandidates],
+    start: Thresholds,
+    *,
+    target: float,
+    budget: float,
+) -> Tuned:
+    """Choose thresholds for the heights of ``start``.
+
+    From the lowest thresholds on, that one is raised which saves most false blurs for the recall
+    that it costs, as long as recall stays at ``target``. Where false blurs are over ``budget``
+    then, they win: it goes on, target or not.
+
+    Args:
+        sets: the class's candidates, by set; every picture counts the same.
+        start: says from which heights on thresholds may differ.
+        target: least recall of boxes of at least 12 px, 0..1.
+        budget: largest mean share of points outside that may change, 0..1.
+    """
+    every = list(sets.values())
+    thresholds = _chosen(every, start, target, budget)
+    found = {name: one.at(thresholds) for name, one in sets.items()}
+    total = _together(list(found.values()))
+    held_out = []
+    for name in sets if len(sets) > 1 else ():
+        others = [one for other, one in sets.items() if other != name]
+        chosen = _chosen(others, start, target, budget)
+        held_out.append(HeldOut(name, chosen, sets[name].at(chosen).point()))
+    return Tuned(
+        thresholds,
+        total.recall >= target and total.outside_mean <= budget,
+        total.point(),
+        {name: one.point() for name, one in found.items()},
+        tuple(held_out),
+        {value: _at(every, Thresholds((0,), (value,))).point() for value in GRID},
+    )
+
+
+def _chosen(
+    sets: Sequence[ClassCandidates], start: Thresholds, target: float, budget: float
+) -> Thresholds:
+    now = Thresholds(start.starts, (GRID[0],) * len(start.starts))
+    found = _at(sets, now)
+    while True:
+        steps = [
+            (tried, _at(sets, tried))
+            for place, value in enumerate(now.values)
+            for higher in GRID
+            if higher > value
+            for tried in (now.raised(place, higher),)
+        ]
+        allowed = [
+            (tried, gives)
+            for tried, gives in steps
+            if gives.outside_mean < found.outside_mean
+            and (gives.recall >= target or found.outside_mean > budget)
+        ]
+        if not allowed:
+            return now
+        now, found = max(allowed, key=lambda step: _worth(found, step[1]))
+
+
+def _worth(before: Operated, after: Operated) -> tuple[float, float]:
+    """False blurs saved for each lost object; where none is lost, the more saved the better."""
+    saved = before.outside_mean - after.outside_mean
+    lost = float(before.hits.sum() - after.hits.sum())
+    return (saved / lost if lost > 0 else float("inf"), saved)
+
+
+def _at(sets: Sequence[ClassCandidates], thresholds: Thresholds) -> Operated:
+    return _together([one.at(thresholds) for one in sets])
+
+
+def _together(parts: Sequence[Operated]) -> Operated:
+    import numpy as np
+
+    def joined(name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return Operated(joined("hits"), joined("boxes"), joined("changed"), joined("outside"))
