@@ -1,14 +1,19 @@
-"""Labelled pictures: the ``annotations.jsonl`` format of the development data."""
+"""Labelled pictures, and the ``annotations.jsonl`` format of the development data.
+
+``evaluation.labels`` reads them from other formats as well.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from evaluation.attributes import Attributes
 from pipeline.errors import StreetblurError
 from serving.geometry import LABELS, Box, Label
 
@@ -27,7 +32,7 @@ class LabelledBox:
         ignore: neither counted when found nor when missed.
         occlusion: ``none``, ``mask``, ``mask_incorrect`` or None where not annotated.
         text: the plate's text where known.
-        attrs: further attributes as annotated, names and values.
+        attrs: whatever else is annotated (``region``, ``pose``), as text.
     """
 
     label: Label
@@ -35,7 +40,7 @@ class LabelledBox:
     ignore: bool = False
     occlusion: str | None = None
     text: str | None = None
-    attrs: tuple[tuple[str, str], ...] = ()
+    attrs: Attributes = field(default_factory=Attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class LabelledPicture:
     """One picture and its true objects.
 
     Attributes:
-        image: path relative to the label file, with forward slashes.
+        image: path relative to the labelled folder, with forward slashes.
         width: of the upright picture, in pixels.
         height: of the upright picture, in pixels.
         labelled_classes: the classes that were annotated at all.
@@ -125,7 +130,7 @@ def _parse_box(row: Any, where: str) -> LabelledBox:
     if (
         not isinstance(corners, list)
         or len(corners) != 4
-        or not all(_finite_number(value) for value in corners)
+        or not all(finite_number(value) for value in corners)
     ):
         raise AnnotationError("field xyxy: four finite numbers needed", where=where)
     box = Box(*(float(value) for value in corners))
@@ -140,17 +145,14 @@ def _parse_box(row: Any, where: str) -> LabelledBox:
         ignore=bool(attributes.get("ignore", False)),
         occlusion=attributes.get("occlusion"),
         text=row.get("text"),
-        attrs=_parse_attributes(attributes),
+        attrs=other_attributes(attributes),
     )
 
 
-def _parse_attributes(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """What no field of its own holds, as text."""
-    return tuple(
-        (name, str(value))
-        for name, value in sorted(row.items())
-        if name not in ("ignore", "occlusion") and isinstance(value, str | int | float | bool)
-    )
+def other_attributes(attributes: Mapping[str, object]) -> Attributes:
+    """Those that have no field of their own in ``LabelledBox``."""
+    own_fields = ("ignore", "occlusion")
+    return Attributes.of_scalars({k: v for k, v in attributes.items() if k not in own_fields})
 
 
 def _parse_label(name: Any, where: str) -> Label:
@@ -164,5 +166,11 @@ def _positive_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _finite_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def finite_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a JSON value is a number that a float can hold."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond floats
+        return False

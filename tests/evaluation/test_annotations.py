@@ -45,6 +45,13 @@ def test_blank_lines_are_skipped(tmp_path: Path) -> None:
     assert len(read_annotations(write(tmp_path, "", ROW, ""))) == 1
 
 
+def test_other_attributes_are_kept_as_text(tmp_path: Path) -> None:
+    attrs = {"region": "eu", "age": 31, "ignore": False, "occlusion": None, "points": [1, 2]}
+    boxes = [{"label": "face", "xyxy": [0, 0, 4, 4], "attrs": attrs}]
+    (picture,) = read_annotations(write(tmp_path, {**ROW, "boxes": boxes}))
+    assert picture.boxes[0].attrs == {"region": "eu", "age": "31"}
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -57,6 +64,7 @@ def test_blank_lines_are_skipped(tmp_path: Path) -> None:
         ({**ROW, "labelled_classes": ["dog"]}, "'dog' is no class"),
         ({**ROW, "boxes": [{"label": "plate", "xyxy": [1, 2, 3]}]}, "four finite numbers"),
         ({**ROW, "boxes": [{"label": "plate", "xyxy": [1, 2, 3, "4"]}]}, "four finite numbers"),
+        ({**ROW, "boxes": [{"label": "plate", "xyxy": [1, 2, 3, 10**400]}]}, "four finite numbers"),
         ({**ROW, "boxes": [{"label": "plate", "xyxy": [5, 2, 3, 4]}]}, "empty or inverted"),
         ({**ROW, "boxes": [{"label": "dog", "xyxy": [1, 2, 3, 4]}]}, "'dog' is no class"),
         ({**ROW, "boxes": [{"label": "face", "xyxy": [1, 2, 3, 4], "attrs": 3}]}, "field attrs"),
