@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -50,6 +50,19 @@ def evaluate(
         list[str] | None,
         typer.Option("--set", help="Only this labelled folder of DATA; may be repeated."),
     ] = None,
+    format: Annotated[
+        Literal["auto", "native", "coco", "voc", "yolo"],
+        typer.Option("--format", help="Of the labels; auto finds out by what lies in the folder."),
+    ] = "auto",
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            metavar="NAME=CLASS",
+            help="What a class name of the labels is: face, plate or none (usual names are "
+            "known); may be repeated.",
+        ),
+    ] = None,
     policy: Policy = None,
     job_file: JobFile = None,
     insecure: InsecureServers = None,
@@ -78,7 +91,7 @@ def evaluate(
     from evaluation import operations
 
     configure_logging(log_format, verbose=verbose)
-    found = operations.sets_of(data, sets or (), reviewed=reviewed)
+    found = operations.sets_of(data, sets, reviewed=reviewed, format=format, classes=classes)
     command = f"streetblur {shlex.join(sys.argv[1:])}"
     if outputs is not None:
         verdicts = operations.judge_outputs(found, outputs, name, command, processes)

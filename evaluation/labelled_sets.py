@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from evaluation.annotations import AnnotationError, LabelledBox, LabelledPicture, read_annotations
+from evaluation.annotations import AnnotationError, LabelledBox, LabelledPicture
+from evaluation.label_formats.discover import LOOKED_FOR, FormatName, labels_in
+from evaluation.labels import read_labels
 from pipeline.errors import ConfigurationError
-from serving.geometry import LABELS, Box
+from serving.geometry import LABELS, Box, Label
 
-LABEL_FILE = "annotations.jsonl"
+AnyFormat = Literal["auto", "native", "coco", "voc", "yolo"]
 REVIEWED = Path(__file__).parent / "reviewed"
 
 
@@ -31,39 +34,52 @@ class LabelledSet:
 
 
 def find_sets(
-    data: Path, names: Sequence[str] = (), *, reviewed: Path | None = REVIEWED
+    data: Path,
+    names: Sequence[str] = (),
+    *,
+    format: AnyFormat = "auto",
+    classes: Mapping[str, Label | None] | None = None,
+    reviewed: Path | None = REVIEWED,
 ) -> tuple[LabelledSet, ...]:
     """The labelled folder ``data``, or those that lie in it.
 
     Args:
         data: a folder with labels, or one that holds such folders.
         names: of the folders wanted; all by default.
+        format: of the labels, see :func:`evaluation.labels.read_labels`.
+        classes: likewise.
         reviewed: folder of reviewed regions, see :func:`with_reviewed`; None for no such.
 
     Raises:
         ConfigurationError: there are no such labels.
         AnnotationError: wrong labels.
     """
-    if (data / LABEL_FILE).is_file():
-        folders = [data.resolve()]
-    else:
-        folders = sorted(path.parent for path in data.glob(f"*/{LABEL_FILE}"))
+    folders = _labelled_folders(data.resolve(), None if format == "auto" else format)
     known = [folder.name for folder in folders]
     missing = [name for name in names if name not in known]
     if missing or not folders:
         raise ConfigurationError(
             f"no labelled folder {', '.join(missing)}" if missing else "no labelled folder",
             where=str(data),
-            fix=f"There are {', '.join(known)}" if known else f"Each holds an {LABEL_FILE}",
+            fix=f"There are {', '.join(known)}" if known else f"Looked for: {LOOKED_FOR}",
         )
     found = []
     for folder in folders:
         if not names or folder.name in names:
-            pictures = read_annotations(folder / LABEL_FILE)
+            pictures = read_labels(folder, format=format, classes=classes)
             if reviewed is not None:
                 pictures = with_reviewed(pictures, reviewed / f"{folder.name}.jsonl")
             found.append(LabelledSet(folder.name, folder, pictures))
     return tuple(found)
+
+
+def _labelled_folders(data: Path, format_name: FormatName | None) -> list[Path]:
+    if not data.is_dir():
+        return []
+    if labels_in(data, format_name):
+        return [data]
+    inner = sorted(path for path in data.iterdir() if path.is_dir())
+    return [folder for folder in inner if labels_in(folder, format_name)]
 
 
 def with_reviewed(pictures: Iterable[LabelledPicture], file: Path) -> tuple[LabelledPicture, ...]:

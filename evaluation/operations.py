@@ -15,25 +15,55 @@ from evaluation.annotations import data_root
 from evaluation.evaluate import JOB, evaluate_outputs, evaluate_pipeline
 from evaluation.exposition import exposition
 from evaluation.headlines import print_headlines
-from evaluation.labelled_sets import REVIEWED, LabelledSet, find_sets
+from evaluation.labelled_sets import REVIEWED, AnyFormat, LabelledSet, find_sets
 from evaluation.markdown import scores_page
 from evaluation.verdicts import Verdicts
 from pipeline.access import spec_of
+from pipeline.errors import ConfigurationError
 from pipeline.job import JobSpec
 from pipeline.observer import Observer
 from pipeline.progress import BarObserver, LogObserver
+from serving.geometry import LABELS, Label
 
 VERDICTS, SCORES, PAGE, METRICS = "verdicts.json", "scores.json", "report.md", "metrics.prom"
 
 
-def sets_of(data: Path | None, names: Sequence[str], *, reviewed: bool) -> tuple[LabelledSet, ...]:
+def sets_of(
+    data: Path | None,
+    names: Sequence[str] | None,
+    *,
+    reviewed: bool = True,
+    format: AnyFormat = "auto",
+    classes: Sequence[str] | None = None,
+) -> tuple[LabelledSet, ...]:
     """The labelled sets of ``data``, by default of the development data's ``dev``.
+
+    Args:
+        classes: ``NAME=face``, ``NAME=plate`` or ``NAME=none`` for class names of the data set.
 
     Raises:
         ConfigurationError: there are no such labels.
         AnnotationError: wrong labels.
     """
-    return find_sets(data or data_root() / "dev", names, reviewed=REVIEWED if reviewed else None)
+    return find_sets(
+        data or data_root() / "dev",
+        names or (),
+        format=format,
+        classes=_classes(classes or ()),
+        reviewed=REVIEWED if reviewed else None,
+    )
+
+
+def _classes(given: Sequence[str]) -> dict[str, Label | None]:
+    found: dict[str, Label | None] = {}
+    for one in given:
+        name, _, label = one.rpartition("=")
+        if not name or label not in (*LABELS, "none"):
+            raise ConfigurationError(
+                f"not of the form NAME=face, NAME=plate or NAME=none: {one}", where="--class"
+            )
+        found[name] = next((known for known in LABELS if known == label), None)
+    return found
 
 
 def judge_outputs(

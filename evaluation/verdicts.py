@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from evaluation.annotations import LabelledPicture
+from evaluation.annotations import LabelledBox, LabelledPicture
 from evaluation.judge import JudgedPicture
 from evaluation.summary import SetScore, summarise
 from pipeline.errors import StreetblurError
@@ -124,7 +124,14 @@ _ADAPTER = TypeAdapter(Verdicts)
 
 def digest_of_labels(sets: Mapping[str, Sequence[LabelledPicture]]) -> str:
     """16 hex digits that change with any label: figures compare only where they agree."""
-    rows = TypeAdapter(Mapping[str, Sequence[LabelledPicture]]).dump_json(
-        dict(sorted(sets.items()))
-    )
-    return hashlib.sha256(rows).hexdigest()[:16]
+    rows = [
+        (name, one.image, one.width, one.height, one.labelled_classes, [_row(b) for b in one.boxes])
+        for name, pictures in sorted(sets.items())
+        for one in pictures
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+
+def _row(item: LabelledBox) -> tuple[object, ...]:
+    known = (item.label, item.box.as_tuple(), item.ignore, item.occlusion, item.text)
+    return (*known, list(item.attrs.items()))

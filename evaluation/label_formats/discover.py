@@ -33,12 +33,7 @@ def discover(folder: Path, format_name: FormatName | None) -> tuple[FormatName, 
     """
     if not folder.is_dir():
         raise AnnotationError("there is no such folder", where=str(folder))
-    found = [
-        (name, source)
-        for name, look in _FINDERS.items()
-        if format_name in (None, name)
-        for source in look(folder)
-    ]
+    found = labels_in(folder, format_name)
     if len(found) == 1:
         return found[0]
     if not found:
@@ -52,6 +47,16 @@ def discover(folder: Path, format_name: FormatName | None) -> tuple[FormatName, 
         where=str(folder),
         fix="Name the format and the label file to use",
     )
+
+
+def labels_in(folder: Path, format_name: FormatName | None) -> list[tuple[FormatName, Path]]:
+    """All label sources that lie in ``folder``, see :func:`discover`."""
+    return [
+        (name, source)
+        for name, look in _FINDERS.items()
+        if format_name in (None, name)
+        for source in look(folder)
+    ]
 
 
 def _native(folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from evaluation.annotations import AnnotationError, LabelledBox, LabelledPicture
+from evaluation.attributes import Attributes
 from evaluation.conditions import conditions, lighting
 from evaluation.evaluate import evaluate_outputs
 from evaluation.judge import judge
@@ -33,7 +34,9 @@ def photograph(photographs: Path) -> np.ndarray:
     return read_upright(photographs / "astronaut.png")
 
 
-FACE = LabelledBox("face", Box(180, 70, 270, 190), occlusion="none", attrs=(("pose", "front"),))
+FACE = LabelledBox(
+    "face", Box(180, 70, 270, 190), occlusion="none", attrs=Attributes({"pose": "front"})
+)
 PICTURE = LabelledPicture("images/a.png", 512, 512, ("face",), (FACE,))
 
 
@@ -83,7 +86,7 @@ def test_overlap_is_that_of_the_boxes_a_tool_names(photograph: np.ndarray) -> No
 
 
 def test_conditions_are_annotated_and_computed() -> None:
-    item = LabelledBox("plate", Box(20, 20, 40, 30), attrs=(("pose", "rear"),))
+    item = LabelledBox("plate", Box(20, 20, 40, 30), attrs=Attributes({"pose": "rear"}))
     assert dict(conditions(GREY, item, "openalpr_us")) == {
         "border": "inside",
         "lighting": "normal",
@@ -91,7 +94,7 @@ def test_conditions_are_annotated_and_computed() -> None:
         "region": "us",
     }
     assert "region" not in dict(conditions(GREY, item, "mine"))
-    named = replace(item, attrs=(("region", "de"),))
+    named = replace(item, attrs=Attributes({"region": "de"}))
     assert dict(conditions(GREY, named, "openalpr_us"))["region"] == "de"
 
 
@@ -154,7 +157,7 @@ def test_sets_are_found_by_name(labelled: Path) -> None:
     assert [one.name for one in find_sets(labelled)] == ["first", "second"]
     assert [one.name for one in find_sets(labelled, ["second"])] == ["second"]
     (alone,) = find_sets(labelled / "first")
-    assert alone.pictures[0].boxes[0].attrs == (("pose", "front"),)
+    assert alone.pictures[0].boxes[0].attrs == {"pose": "front"}
     with pytest.raises(ConfigurationError, match="third"):
         find_sets(labelled, ["third"])
     with pytest.raises(ConfigurationError, match="no labelled folder"):
