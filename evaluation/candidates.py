@@ -63,6 +63,11 @@ class CandidateCache:
         partial.write_text(json.dumps(self._known), encoding="utf-8")
         partial.replace(self._path)
 
+    @staticmethod
+    def name(path: Path) -> str:
+        """What a picture is known by: the same bytes have the same name."""
+        return _name(path)
+
     def candidates(self, path: Path) -> list[Candidate]:
         """The candidates of one picture."""
         return [_candidate(row) for row in self._known[_name(path)]]

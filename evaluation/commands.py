@@ -23,6 +23,7 @@ from pipeline.cli_options import (
 from pipeline.logs import configure_logging, use_bar
 
 evaluate_app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False)
+tune_app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 Data = Annotated[
     Path | None,
@@ -31,6 +32,29 @@ Data = Annotated[
         help="A labelled folder, or one that holds such; by default `dev` of the development data.",
         show_default=False,
     ),
+]
+
+
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Only this labelled folder of DATA; may be repeated."),
+]
+Format = Annotated[
+    Literal["auto", "native", "coco", "voc", "yolo"],
+    typer.Option("--format", help="Of the labels; auto finds out by what lies in the folder."),
+]
+Classes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--class",
+        metavar="NAME=CLASS",
+        help="What a class name of the labels is: face, plate or none (usual names are "
+        "known); may be repeated.",
+    ),
+]
+Reviewed = Annotated[
+    bool,
+    typer.Option(help="Ignore what a review has found to be a face or plate without a label."),
 ]
 
 
@@ -46,23 +70,9 @@ def evaluate(
             help="Judge these outputs, of whatever tool; by default the pipeline makes them.",
         ),
     ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Only this labelled folder of DATA; may be repeated."),
-    ] = None,
-    format: Annotated[
-        Literal["auto", "native", "coco", "voc", "yolo"],
-        typer.Option("--format", help="Of the labels; auto finds out by what lies in the folder."),
-    ] = "auto",
-    classes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--class",
-            metavar="NAME=CLASS",
-            help="What a class name of the labels is: face, plate or none (usual names are "
-            "known); may be repeated.",
-        ),
-    ] = None,
+    sets: Sets = None,
+    format: Format = "auto",
+    classes: Classes = None,
     policy: Policy = None,
     job_file: JobFile = None,
     insecure: InsecureServers = None,
@@ -76,10 +86,7 @@ def evaluate(
         Path | None,
         typer.Option("--keep", help="Keep the pipeline's outputs here, and go on from them."),
     ] = None,
-    reviewed: Annotated[
-        bool,
-        typer.Option(help="Ignore what a review has found to be a face or plate without a label."),
-    ] = True,
+    reviewed: Reviewed = True,
     processes: Annotated[
         int | None, typer.Option("--processes", min=1, help="Pictures judged at once.")
     ] = None,
@@ -100,3 +107,78 @@ def evaluate(
         bar = use_bar(log_format, verbose=verbose)
         verdicts = operations.run_and_judge(found, flags, name, command, keep, processes, bar=bar)
     operations.write_report(verdicts, report, as_json=as_json)
+
+
+@tune_app.command()
+def tune(
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DATA",
+            help="Labelled folders to choose by; by default `train` of the development data.",
+            show_default=False,
+        ),
+    ] = None,
+    target_recall: Annotated[
+        str,
+        typer.Option(
+            "--target-recall",
+            metavar="CLASS=SHARE,...",
+            help="Least share of boxes of at least 12 px to be obscured.",
+        ),
+    ] = "face=0.97,plate=0.98",
+    max_pixel_fpr: Annotated[
+        str,
+        typer.Option(
+            "--max-pixel-fpr",
+            metavar="SHARE or CLASS=SHARE,...",
+            help="Largest mean share of pixels outside true objects that may change.",
+        ),
+    ] = "0.005",
+    policy: Annotated[
+        str, typer.Option("--policy", help="default, eu, us, or a YAML file: what else holds.")
+    ] = "default",
+    output: Annotated[Path, typer.Option("--output", help="YAML file for the new policy.")] = Path(
+        "policy.yaml"
+    ),
+    report_on: Annotated[
+        Path | None,
+        typer.Option(
+            "--report-on",
+            help="Labelled folders with other pictures, to say what the thresholds give there.",
+        ),
+    ] = None,
+    sets: Sets = None,
+    format: Format = "auto",
+    classes: Classes = None,
+    reviewed: Reviewed = True,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", help="Folder for what the detectors found; found again later."),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option("--processes", min=1, help="Pictures detected in at once.")
+    ] = None,
+) -> None:
+    """Choose score thresholds by labelled pictures, and write a policy with the evidence.
+
+    Exit code 3: the targets cannot both be met; the policy has what comes closest.
+    """
+    from evaluation import operations
+
+    configure_logging("text", verbose=False)
+    names = {"sets": sets, "format": format, "classes": classes, "reviewed": reviewed}
+    raise typer.Exit(
+        operations.tune(
+            data,
+            report_on,
+            names,
+            targets=target_recall,
+            budgets=max_pixel_fpr,
+            policy=policy,
+            output=output,
+            cache=cache,
+            processes=processes,
+            command=f"streetblur {shlex.join(sys.argv[1:])}",
+        )
+    )

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.summary import COUNTED_FROM_PX, SetScore, Share
+from evaluation.tune import TunedPolicy
 
 _GROUP = f">={COUNTED_FROM_PX} px"
 
@@ -53,3 +54,25 @@ def percent(share: Share, decimals: int) -> str:
     """A share and its interval, in per cent."""
     value, low, high = (f"{100 * one:.{decimals}f}" for one in (share.value, share.low, share.high))
     return f"{value} % ({low}-{high})"
+
+
+def print_tuned(found: TunedPolicy, console: Console) -> None:
+    """Print the chosen thresholds and what they give where."""
+    for label, tuned in found.classes.items():
+        steps = ", ".join(
+            f"{at} px: {value:g}" for at, value in tuned.thresholds.as_mapping().items()
+        )
+        console.print(f"{label}: {'targets met' if tuned.met else 'targets missed'}; {steps}")
+        table = Table(caption="estimated from detections, not from output pictures")
+        for heading in ("pictures", "boxes", "obscured", "outside, mean", "outside"):
+            words = heading == "pictures"
+            table.add_column(heading, justify="left" if words else "right", overflow="fold")
+        rows = [("chosen on all", tuned.point)]
+        rows += [(f"chosen on {name}", point) for name, point in tuned.sets.items()]
+        rows += [(f"held out: {one.name}", one.point) for one in tuned.held_out]
+        rows += [(f"reported on {name}", point) for name, point in found.report[label].items()]
+        for name, point in rows:
+            seen = percent(point.recall, 1) if point.boxes else "-"
+            outside = (f"{point.outside_mean:.2%}", percent(point.outside, 2))
+            table.add_row(name, str(point.boxes), seen, *outside)
+        console.print(table)

@@ -29,8 +29,6 @@ Floats = NDArray[np.float64]
 # Points a side that stand for a labelled box, and about how many for a picture.
 _BOX_SIDE = 24
 _PICTURE_POINTS = 40_000
-# A feather changes what is seen about as far as its half.
-_FEATHER_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +206,7 @@ def _prepared(
     ]
     grown = [RedactionBox.around(Box(d.x1, d.y1, d.x2, d.y2), rules.style, label) for d in decided]
     areas = np.array([box.area for box in grown], np.float64).reshape(-1, 4)
-    reach = np.array([_FEATHER_SHARE * box.feather_px for box in grown])
+    reach = np.array([box.feather_px for box in grown], np.float64)
     counted = [item for item in picture.boxes if item.label == label and not item.ignore]
     covers, which = [], []
     for item in counted:
@@ -247,4 +245,4 @@ def _cover(
     across = (xs >= near[:, :1]) & (xs < near[:, 2:3])
     down = (ys >= near[:, 1:2]) & (ys < near[:, 3:4])
     cover = down[:, :, None] & across[:, None, :]
-    return cover.reshape(len(near), -1), np.flatnonzero(meet)
+    return cover.reshape(len(near), _BOX_SIDE**2), np.flatnonzero(meet)

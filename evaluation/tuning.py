@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from evaluation.operating_points import ClassCandidates, Operated, Point, Thresholds
 
 GRID = (0.03, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -121,9 +124,7 @@ def _at(sets: Sequence[ClassCandidates], thresholds: Thresholds) -> Operated:
 
 
 def _together(parts: Sequence[Operated]) -> Operated:
-    import numpy as np
-
-    def joined(name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def joined(name: str) -> NDArray[np.float64]:
         return np.concatenate([getattr(part, name) for part in parts])
 
     return Operated(joined("hits"), joined("boxes"), joined("changed"), joined("outside"))

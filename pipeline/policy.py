@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from pipeline.errors import ConfigurationError
@@ -174,6 +174,8 @@ class PrivacyPolicy(_Frozen):
         jpeg: how JPEGs are coded.
         check: how outputs are checked.
         models: model versions.
+        evidence: what the thresholds were chosen by, as `streetblur tune` writes it; rules nothing
+            and is part of no result's identity.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
@@ -185,6 +187,7 @@ class PrivacyPolicy(_Frozen):
     jpeg: JpegPolicy = JpegPolicy()
     check: CheckPolicy = CheckPolicy()
     models: ModelVersions = ModelVersions()
+    evidence: dict[str, JsonValue] = {}
 
     def with_models(self, versions: Mapping[ModelName, int]) -> PrivacyPolicy:
         """This policy with other versions of the models named in ``versions``.
@@ -208,14 +211,15 @@ class PrivacyPolicy(_Frozen):
 
     def to_yaml(self) -> str:
         """The whole policy as a file of your own would hold it."""
-        return str(yaml.safe_dump(_plain(self.model_dump()), sort_keys=False))
+        untold = set() if self.evidence else {"evidence"}
+        return str(yaml.safe_dump(_plain(self.model_dump(exclude=untold)), sort_keys=False))
 
     def digest(self) -> str:
         """SHA-256 (16 hex digits) over everything that can change an output.
 
         The name and the description do not: renaming a policy makes nothing due again.
         """
-        told = {"name", "description", "pixel_fpr_budget", "check"}
+        told = {"name", "description", "pixel_fpr_budget", "check", "evidence"}
         content = self.model_dump(mode="json", exclude=told)
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
