@@ -6,7 +6,7 @@ INPUT ?=
 OUTPUT ?= demo/output
 WORKERS ?= 2
 
-.PHONY: setup demo triton test lint nightly bench attack attackers lock clean
+.PHONY: setup demo triton test lint nightly bench attack attackers peers lock clean
 
 setup: $(VENV)/.installed  ## the environment in .venv/, with .venv/bin/streetblur
 
@@ -55,8 +55,11 @@ bench: $(VENV)/.installed-dev  ## CPU of engine, allocator, features, runtimes, 
 	$(BIN)/python -m evaluation.benchmarks.triton_transport
 	$(BIN)/python -m evaluation.benchmarks.triton_recovery
 
+peers: setup  ## deface and OpenCV's plate cascade on dev, scored as ours; installs them into .peers/
+	$(BIN)/python -m evaluation.peers --outputs peers-out --markdown docs/benchmarks/peers.md --json peers-out/peers.json
+
 lock: $(VENV)/.installed-dev  ## write the versions of this environment into constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 
 clean:  ## remove what the targets above made
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .peers peers-out demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

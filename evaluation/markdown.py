@@ -52,10 +52,11 @@ def scores_page(scores: Sequence[SetScore], *, title: str, command: str) -> str:
     )
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first row is its head, all columns but the first are numbers."""
+def table(rows: Sequence[Sequence[str]], *, texts: int = 1) -> str:
+    """A Markdown table; the first row is its head, all columns after ``texts`` are numbers."""
     head, *body = rows
-    return "\n".join(map(_line, [head, ["---", *["---:"] * (len(head) - 1)], *body]))
+    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
+    return "\n".join(map(_line, [head, rule, *body]))
 
 
 def _line(cells: Sequence[str]) -> str:
