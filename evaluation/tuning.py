@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.operating_points import ClassCandidates, Operated, Point, Thresholds
+from serving.contracts import GRAPH_FLOOR
 
-GRID = (0.03, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8)
-"""Thresholds that are tried."""
+GRID = (GRAPH_FLOOR, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8)
+"""Thresholds that are tried, from the lowest score on that the detectors give."""
 
 
 @dataclass(frozen=True, slots=True)
