@@ -1,0 +1,129 @@
+"""Two runs side by side: real changes are found, chance is not, and the gate fails on the first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.changed import ChangedOutside
+from evaluation.comparison import Difference, compare
+from evaluation.gate import compact, main, regressions, told
+from evaluation.judge import JudgedBox, JudgedPicture
+from evaluation.verdicts import ALL_SETS, About, Verdicts
+from pipeline.errors import ConfigurationError
+
+ABOUT = About("one", "a command", "2026-11-22T00:00:00+00:00", "d1", "a machine")
+
+
+def run(
+    seed: int, recall: float, changed: int = 100, *, pictures: int = 150, name: str = "faces"
+) -> Verdicts:
+    """Three boxes a picture, each obscured with this chance."""
+    draw = np.random.default_rng(seed)
+    judged = tuple(
+        JudgedPicture(
+            f"{number}.jpg",
+            "judged",
+            tuple(
+                JudgedBox("face", height, None, 1.0, bool(draw.random() < recall))
+                for height in (10, 20, 60)
+            ),
+            ChangedOutside(int(changed * draw.uniform(0.5, 1.5)), 10_000),
+            changed_pixels=500,
+            false_regions=int(draw.integers(0, 2)),
+        )
+        for number in range(pictures)
+    )
+    return Verdicts(ABOUT, {name: judged})
+
+
+def row(found: tuple[Difference, ...], metric: str, group: str = "") -> Difference:
+    (one,) = (d for d in found if (d.metric, d.group) == (metric, group))
+    return one
+
+
+def test_the_same_run_differs_in_nothing() -> None:
+    found = compare(run(1, 0.9), run(1, 0.9))
+    assert {one.verdict for one in found} == {"no difference"}
+    assert all(one.low == one.high == 0 for one in found)
+    assert row(found, "recall", "all").count == 450
+    assert row(found, "recall", ">=12 px").count == 300
+    assert row(found, "changed_outside").count == 150
+
+
+def test_what_is_lost_is_worse_and_what_is_won_better() -> None:
+    before, after = run(1, 0.97), run(2, 0.85)
+    lost, won = (
+        row(compare(*pair), "recall", "all") for pair in ((before, after), (after, before))
+    )
+    assert (lost.verdict, won.verdict) == ("worse", "better")
+    assert lost.after - lost.before == pytest.approx(-0.12, abs=0.04)
+    assert lost.low < lost.after - lost.before < lost.high < 0
+    more = compare(run(1, 0.9, 100), run(1, 0.9, 200))
+    assert row(more, "changed_outside").verdict == "worse"
+
+
+def test_one_box_is_chance() -> None:
+    before = run(1, 1.0)
+    first = before.sets["faces"][0]
+    missed = replace(first, boxes=(replace(first.boxes[1], obscured=False), *first.boxes[1:]))
+    after = Verdicts(ABOUT, {"faces": (missed, *before.sets["faces"][1:])})
+    assert row(compare(before, after), "recall", "all").verdict == "no difference"
+    assert regressions(before, after) == ()
+
+
+def test_chance_alone_is_rarely_called_a_difference() -> None:
+    """Two draws of the same quality: about one in twenty intervals leaves out 0."""
+    called = [
+        row(
+            compare(run(2 * n, 0.9, pictures=80), run(2 * n + 1, 0.9, pictures=80)), "recall", "all"
+        ).verdict
+        != "no difference"
+        for n in range(60)
+    ]
+    assert sum(called) <= 8
+
+
+def test_pictures_that_only_one_run_published_count_nowhere() -> None:
+    before = run(1, 0.9)
+    faces = before.sets["faces"]
+    dropped = (replace(faces[0], status="not_published", changed=None), *faces[1:-1])
+    found = compare(before, Verdicts(ABOUT, {"faces": dropped}))
+    assert row(found, "recall", "all").count == 3 * 148
+
+
+def test_sets_together_where_there_are_several() -> None:
+    pair = [Verdicts(ABOUT, {**run(n, 0.9).sets, **run(n, 0.9, name="more").sets}) for n in (1, 2)]
+    assert {one.set_name for one in compare(*pair)} == {"faces", "more", ALL_SETS}
+
+
+def test_other_labels_do_not_compare() -> None:
+    before, after = run(1, 0.9), run(1, 0.9, pictures=20)
+    with pytest.raises(ConfigurationError, match="other labels"):
+        compare(before, replace(after, about=replace(ABOUT, data="d2")))
+    with pytest.raises(ConfigurationError, match="no picture in common"):
+        compare(before, run(1, 0.9, name="other"))
+
+
+def test_the_gate_needs_more_than_a_trifle() -> None:
+    good, bad = run(1, 0.97), run(2, 0.85)
+    (lines := told(regressions(good, bad))).sort()
+    assert len(lines) == 2
+    assert "faces: recall face >=12 px" in lines[0] or "faces: recall face >=12 px" in lines[1]
+    assert regressions(bad, good) == ()
+
+
+def test_a_stored_baseline_gives_the_same_answer(tmp_path: Path) -> None:
+    good, bad = run(1, 0.97), run(2, 0.85)
+    compact(good).write(tmp_path / "quality.json")
+    assert regressions(Verdicts.read(tmp_path / "quality.json"), bad) == regressions(good, bad)
+
+
+def test_the_command_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data", str(tmp_path)]) == 2
+    assert "no labelled folder" in capsys.readouterr().err
