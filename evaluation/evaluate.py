@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import tempfile
@@ -14,11 +15,15 @@ from pathlib import Path
 from evaluation.judge import JudgedPicture
 from evaluation.judge_sets import judge_set
 from evaluation.labelled_sets import LabelledSet
+from evaluation.operating_points import ClassCandidates
 from evaluation.pipeline_run import PipelineRun, gather, run_pipeline
-from evaluation.verdicts import About, Verdicts, digest_of_labels
+from evaluation.summary import COUNTED_FROM_PX, HEIGHT_BINS
+from evaluation.tuning import GRID
+from evaluation.verdicts import About, CurvePoint, Verdicts, digest_of_labels
 from pipeline.errors import ConfigurationError
 from pipeline.job import JobSpec
 from pipeline.observer import Observer
+from serving.geometry import LABELS
 from serving.registry import find_repository
 
 PACKAGES = ("streetblur", "onnxruntime", "openvino", "numpy", "opencv-python-headless", "pillow")
@@ -97,7 +102,7 @@ def evaluate_pipeline(
             )
             for one in sets
         }
-    return Verdicts(_about(sets, name, command, run), judged)
+    return Verdicts(_about(sets, name, command, run), judged, _curves(sets, run))
 
 
 @contextmanager
@@ -107,6 +112,37 @@ def _work(keep: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="streetblur-evaluate-") as folder:
         yield Path(folder)
+
+
+def _curves(
+    sets: Sequence[LabelledSet], run: PipelineRun
+) -> dict[str, dict[str, tuple[CurvePoint, ...]]]:
+    """What other thresholds would have given, by class and box height."""
+    pictures = [
+        (picture, run.candidates[one.name][picture.image])
+        for one in sets
+        for picture in one.pictures
+        if picture.image in run.candidates.get(one.name, {})
+    ]
+    bins = [(COUNTED_FROM_PX, math.inf, f">={COUNTED_FROM_PX} px"), *HEIGHT_BINS]
+    found: dict[str, dict[str, tuple[CurvePoint, ...]]] = {}
+    for label in LABELS:
+        for low, high, name in bins:
+            own = ClassCandidates(label, pictures, run.rules, (low, high))
+            points = own.curve(GRID)
+            if points[GRID[0]].boxes:
+                found.setdefault(label, {})[name] = tuple(
+                    CurvePoint(
+                        threshold,
+                        point.recall.value,
+                        point.recall.low,
+                        point.recall.high,
+                        point.outside_mean,
+                        point.boxes,
+                    )
+                    for threshold, point in points.items()
+                )
+    return found
 
 
 def _about(

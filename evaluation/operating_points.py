@@ -70,7 +70,7 @@ class _Picture:
         scores, heights: [n] of the candidates that the filter lets through.
         covers: for each labelled box that counts [k, points]: what each candidate covers of it.
         which: for each box the numbers of those k candidates.
-        counted: for each box whether it is high enough to be counted.
+        counted: for each box whether its height is one that is told of.
         outside: [rows, columns] points outside all boxes.
         areas: [n, 4] rows and columns of points that each candidate covers: top, bottom, left,
             right.
@@ -90,7 +90,7 @@ class Point:
     """What thresholds give on some pictures.
 
     Attributes:
-        boxes: labelled boxes of at least 12 px.
+        boxes: labelled boxes of these heights, by default of at least 12 px.
         recall: share of them that would be obscured.
         outside_mean: mean over pictures of the share of outside points that would change.
         outside: the same over all points, with its interval.
@@ -141,6 +141,7 @@ class ClassCandidates:
         label: the class; pictures on which it was not annotated are left out.
         pictures: labels and candidates.
         policy: says how boxes grow, and what the filter lets through.
+        heights: in pixels, from the first on and below the second: of which boxes recall is told.
     """
 
     def __init__(
@@ -148,10 +149,11 @@ class ClassCandidates:
         label: Label,
         pictures: Sequence[tuple[LabelledPicture, Sequence[Candidate]]],
         policy: PrivacyPolicy,
+        heights: tuple[float, float] = (COUNTED_FROM_PX, math.inf),
     ) -> None:
         self.label = label
         self._pictures = [
-            _prepared(picture, candidates, label, policy)
+            _prepared(picture, candidates, label, policy, heights)
             for picture, candidates in pictures
             if label in picture.labelled_classes
         ]
@@ -194,7 +196,11 @@ def by_class(
 
 
 def _prepared(
-    picture: LabelledPicture, candidates: Sequence[Candidate], label: Label, policy: PrivacyPolicy
+    picture: LabelledPicture,
+    candidates: Sequence[Candidate],
+    label: Label,
+    policy: PrivacyPolicy,
+    heights: tuple[float, float],
 ) -> _Picture:
     rules = policy.for_label(label)
     width, height = picture.width, picture.height
@@ -225,7 +231,7 @@ def _prepared(
         np.array([one.y2 - one.y1 for one in decided], np.float64),
         tuple(covers),
         tuple(which),
-        tuple(item.box.height >= COUNTED_FROM_PX for item in counted),
+        tuple(heights[0] <= item.box.height < heights[1] for item in counted),
         outside[np.ix_(ys.astype(np.int64), xs.astype(np.int64))],
         np.stack(edges, axis=1).astype(np.int64),
     )

@@ -20,10 +20,11 @@ from pipeline.job import JobSpec
 from pipeline.ledger import Ledger
 from pipeline.model_commands import models_for, probe_for, versions_for
 from pipeline.observer import Observer
+from pipeline.policy import PrivacyPolicy
 from pipeline.records import OUTCOME_SCHEMA
 from pipeline.result import Exit
 from pipeline.runner import Runner
-from serving.geometry import Box
+from serving.geometry import Box, Candidate
 
 _STAGES = tuple(name[3:] for name in OUTCOME_SCHEMA.names if name.startswith("ms_"))
 _COLUMNS = ("key", "status", "row", "detections", "policy_digest", "models", "runtime")
@@ -39,14 +40,18 @@ class PipelineRun:
 
     Attributes:
         outputs: folder with a folder of outputs for each set.
-        found: the boxes that were redacted, before they grew, by set and picture.
+        candidates: what the detectors found, kept or not, by set and picture.
+        found: the boxes of those that were redacted, before they grew.
+        rules: the policy that was in force.
         latency: by stage, and ``total``.
         policy, models, runtime: as outcomes name them.
         quarantined: how many pictures were refused.
     """
 
     outputs: Path
+    candidates: Mapping[str, Mapping[str, tuple[Candidate, ...]]]
     found: Mapping[str, Mapping[str, tuple[Box, ...]]]
+    rules: PrivacyPolicy
     latency: Mapping[str, Latency]
     policy: str
     models: str
@@ -103,6 +108,7 @@ def run_pipeline(spec: JobSpec, observers: Sequence[Observer] = ()) -> PipelineR
 
 
 def _told(ledger: Ledger, outputs: Path) -> PipelineRun:
+    candidates: dict[str, dict[str, tuple[Candidate, ...]]] = {}
     found: dict[str, dict[str, tuple[Box, ...]]] = {}
     times: dict[str, list[float]] = {}
     names: dict[str, str] = {}
@@ -114,14 +120,18 @@ def _told(ledger: Ledger, outputs: Path) -> PipelineRun:
                 quarantined += 1
                 continue
             one, _, picture = row["key"].partition("/")
-            found.setdefault(one, {})[picture] = _kept(row)
+            seen = [(item["kept"], _candidate(item)) for item in row["detections"] or ()]
+            candidates.setdefault(one, {})[picture] = tuple(item for _, item in seen)
+            found.setdefault(one, {})[picture] = tuple(item.box for kept, item in seen if kept)
             spent = {stage: float(row[f"ms_{stage}"]) for stage in _STAGES}
             for stage, milliseconds in {**spent, "total": sum(spent.values())}.items():
                 times.setdefault(stage, []).append(milliseconds)
             names |= {name: row[name] for name in ("policy_digest", "models", "runtime")}
     return PipelineRun(
         outputs,
+        candidates,
         found,
+        ledger.current().policy,
         {stage: _latency(values) for stage, values in times.items()},
         names.get("policy_digest", ""),
         names.get("models", ""),
@@ -130,12 +140,9 @@ def _told(ledger: Ledger, outputs: Path) -> PipelineRun:
     )
 
 
-def _kept(row: Mapping[str, Any]) -> tuple[Box, ...]:
-    return tuple(
-        Box(float(item["x1"]), float(item["y1"]), float(item["x2"]), float(item["y2"]))
-        for item in row["detections"] or ()
-        if item["kept"]
-    )
+def _candidate(item: Mapping[str, Any]) -> Candidate:
+    box = Box(float(item["x1"]), float(item["y1"]), float(item["x2"]), float(item["y2"]))
+    return Candidate(item["label"], box, item["score"], item["probability"], item["source"])
 
 
 def _latency(values: Sequence[float]) -> Latency:

@@ -35,6 +35,25 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """What one threshold for all sizes would give, estimated from detections.
+
+    Attributes:
+        threshold: of the score.
+        recall, low, high: share of boxes that would be obscured, and its 95 % interval.
+        outside: mean share of pixels outside that would change.
+        boxes: how many there are.
+    """
+
+    threshold: float
+    recall: float
+    low: float
+    high: float
+    outside: float
+    boxes: int
+
+
+@dataclass(frozen=True, slots=True)
 class About:
     """What was evaluated, and on what.
 
@@ -72,11 +91,13 @@ class Verdicts:
     Attributes:
         about: what they are of.
         sets: by name of the set.
+        curves: by class and box height, where the detections are known.
         format: of the file.
     """
 
     about: About
     sets: Mapping[str, tuple[JudgedPicture, ...]]
+    curves: Mapping[str, Mapping[str, tuple[CurvePoint, ...]]] = field(default_factory=dict)
     format: int = FORMAT
 
     def scores(self) -> tuple[SetScore, ...]:
