@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +21,7 @@ from pipeline.cli_options import (
     grouped,
 )
 from pipeline.logs import configure_logging, use_bar
+from pipeline.policy import DEFAULT_POLICY
 
 evaluate_app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False)
 tune_app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -90,23 +91,41 @@ def evaluate(
     processes: Annotated[
         int | None, typer.Option("--processes", min=1, help="Pictures judged at once.")
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="verdicts.json of another run, to compare with."),
+    ] = None,
+    show_originals: Annotated[
+        bool,
+        typer.Option(
+            "--show-originals",
+            help="Show people in the report's thumbnails; by default nobody can be recognised.",
+        ),
+    ] = False,
     as_json: AsJson = False,
     log_format: LogOption = "auto",
     verbose: Verbose = False,
 ) -> None:
     """Measure recall, false blurs and conditions on labelled pictures, with intervals."""
     from evaluation import operations
+    from evaluation.evaluate import OUTPUTS
 
     configure_logging(log_format, verbose=verbose)
     found = operations.sets_of(data, sets, reviewed=reviewed, format=format, classes=classes)
     command = f"streetblur {shlex.join(sys.argv[1:])}"
+    options = operations.ReportOptions(
+        report, outputs, policy, against, show_originals=show_originals, as_json=as_json
+    )
     if outputs is not None:
         verdicts = operations.judge_outputs(found, outputs, name, command, processes)
-    else:
-        flags = {**asdict(judging), "policy": policy, "job_file": job_file, "insecure": insecure}
-        bar = use_bar(log_format, verbose=verbose)
-        verdicts = operations.run_and_judge(found, flags, name, command, keep, processes, bar=bar)
-    operations.write_report(verdicts, report, as_json=as_json)
+        operations.write_report(verdicts, found, options)
+        return
+    flags = {**asdict(judging), "policy": policy, "job_file": job_file, "insecure": insecure}
+    bar = use_bar(log_format, verbose=verbose)
+    with operations.work_folder(keep) as work:
+        verdicts = operations.run_and_judge(found, flags, name, command, work, processes, bar=bar)
+        made = replace(options, outputs=work / OUTPUTS, policy=policy or DEFAULT_POLICY)
+        operations.write_report(verdicts, found, made)
 
 
 @tune_app.command()

@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 import os
 import platform
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from evaluation.judge import JudgedPicture
 from evaluation.judge_sets import judge_set
 from evaluation.labelled_sets import LabelledSet
 from evaluation.operating_points import ClassCandidates
@@ -28,6 +25,7 @@ from serving.registry import find_repository
 
 PACKAGES = ("streetblur", "onnxruntime", "openvino", "numpy", "opencv-python-headless", "pillow")
 JOB = "evaluation"
+OUTPUTS = "blurred"
 
 
 def evaluate_outputs(
@@ -51,15 +49,20 @@ def evaluate_outputs(
         StreetblurError: labels or originals are wrong.
     """
     about = _about(sets, name, command)
-    judged: dict[str, tuple[JudgedPicture, ...]] = {}
-    for one in sets:
-        folder = outputs / one.name
-        if not folder.is_dir() and len(sets) == 1:
-            folder = outputs
-        judged[one.name] = judge_set(
-            one.pictures, one.folder, folder, name=one.name, processes=processes
+    folders = output_folders(sets, outputs)
+    judged = {
+        one.name: judge_set(
+            one.pictures, one.folder, folders[one.name], name=one.name, processes=processes
         )
+        for one in sets
+    }
     return Verdicts(about, judged)
+
+
+def output_folders(sets: Sequence[LabelledSet], outputs: Path) -> dict[str, Path]:
+    """Where the outputs of each set lie: in a folder of its name, or, of one set, right there."""
+    alone = len(sets) == 1 and not (outputs / sets[0].name).is_dir()
+    return {one.name: outputs if alone else outputs / one.name for one in sets}
 
 
 def evaluate_pipeline(
@@ -68,7 +71,7 @@ def evaluate_pipeline(
     *,
     name: str,
     command: str,
-    keep: Path | None = None,
+    work: Path,
     observers: Sequence[Observer] = (),
     processes: int | None = None,
 ) -> Verdicts:
@@ -78,8 +81,8 @@ def evaluate_pipeline(
         spec_for: makes the job of an input and an output folder.
         name: of the run.
         command: that is being run, for the record.
-        keep: where the outputs stay; a second run there does what is due only. By default they
-            are removed.
+        work: folder for originals and outputs (``blurred``); a second run there does what is due
+            only.
         observers: are told how the job goes on.
         processes: pictures judged at once.
 
@@ -87,31 +90,21 @@ def evaluate_pipeline(
         EvaluationRunFailed: the pipeline did not get through.
         StreetblurError: labels or originals are wrong, or what ends any run.
     """
-    with _work(keep) as work:
-        originals = work / "originals"
-        gather(sets, originals)
-        run = run_pipeline(spec_for(originals, work / "blurred"), observers)
-        judged = {
-            one.name: judge_set(
-                one.pictures,
-                originals / one.name,
-                run.outputs / one.name,
-                name=one.name,
-                redacted=run.found.get(one.name, {}),
-                processes=processes,
-            )
-            for one in sets
-        }
+    originals = work / "originals"
+    gather(sets, originals)
+    run = run_pipeline(spec_for(originals, work / OUTPUTS), observers)
+    judged = {
+        one.name: judge_set(
+            one.pictures,
+            originals / one.name,
+            run.outputs / one.name,
+            name=one.name,
+            redacted=run.found.get(one.name, {}),
+            processes=processes,
+        )
+        for one in sets
+    }
     return Verdicts(_about(sets, name, command, run), judged, _curves(sets, run))
-
-
-@contextmanager
-def _work(keep: Path | None) -> Iterator[Path]:
-    if keep is not None:
-        yield keep
-        return
-    with tempfile.TemporaryDirectory(prefix="streetblur-evaluate-") as folder:
-        yield Path(folder)
 
 
 def _curves(

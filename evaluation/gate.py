@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         baseline = None if given.update else Verdicts.read(given.baseline)
         with tempfile.TemporaryDirectory(prefix="streetblur-quality-") as folder:
             now = evaluate_pipeline(
-                sets, _spec, name="quality", command="python -m evaluation.gate", keep=Path(folder)
+                sets, _spec, name="quality", command="python -m evaluation.gate", work=Path(folder)
             )
         print_headlines(now.scores(), console)
         if baseline is None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from rich.console import Console
 
 from evaluation.annotations import data_root
 from evaluation.candidates import DEFAULT_CACHE, open_cache
-from evaluation.evaluate import JOB, evaluate_outputs, evaluate_pipeline
+from evaluation.comparison import Difference, compare
+from evaluation.evaluate import JOB, evaluate_outputs, evaluate_pipeline, output_folders
 from evaluation.exposition import exposition
 from evaluation.headlines import print_headlines, print_tuned
 from evaluation.judge_sets import MOST_PROCESSES
 from evaluation.labelled_sets import REVIEWED, AnyFormat, LabelledSet, find_sets
 from evaluation.markdown import scores_page
+from evaluation.report.page import Extras, write_page
+from evaluation.report.thumbnails import worst_false_blurs, worst_misses
 from evaluation.tune import Goal, refuse_shared_pictures, tune_policy, with_candidates
 from evaluation.verdicts import Verdicts
 from pipeline.access import spec_of
@@ -32,6 +36,7 @@ from serving.geometry import LABELS, Label
 
 EXIT_TARGET_MISSED = 3
 VERDICTS, SCORES, PAGE, METRICS = "verdicts.json", "scores.json", "report.md", "metrics.prom"
+HTML = "report.html"
 
 
 def sets_of(
@@ -90,7 +95,7 @@ def run_and_judge(
     flags: Mapping[str, Any],
     name: str | None,
     command: str,
-    keep: Path | None,
+    work: Path,
     processes: int | None,
     *,
     bar: bool,
@@ -110,29 +115,98 @@ def run_and_judge(
             spec_for,
             name=name or "streetblur",
             command=command,
-            keep=keep,
+            work=work,
             observers=[observer],
             processes=processes,
         )
 
 
-def write_report(verdicts: Verdicts, folder: Path, *, as_json: bool) -> None:
-    """Write all files of the report into ``folder`` and print the figures."""
-    scores = verdicts.scores()
+@contextmanager
+def work_folder(keep: Path | None) -> Iterator[Path]:
+    """``keep``, or a folder that is removed afterwards."""
+    if keep is not None:
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="streetblur-evaluate-") as folder:
+        yield Path(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """What a report shows besides its figures.
+
+    Attributes:
+        folder: where it is written.
+        outputs: where the judged outputs lie, a folder a set; None where they are gone.
+        policy: whose thresholds are marked; None for none.
+        against: verdicts of another run.
+        show_originals: whether thumbnails show people.
+        as_json: print JSON instead of a table.
+    """
+
+    folder: Path
+    outputs: Path | None = None
+    policy: str | None = None
+    against: Path | None = None
+    show_originals: bool = False
+    as_json: bool = False
+
+
+def write_report(verdicts: Verdicts, sets: Sequence[LabelledSet], options: ReportOptions) -> None:
+    """Write all files of the report and print the figures.
+
+    Raises:
+        VerdictsUnreadable: ``against`` is no file of verdicts.
+        ConfigurationError: it does not compare, or the library that draws plots is missing.
+    """
+    folder, scores = options.folder, verdicts.scores()
+    against = None
+    if options.against is not None:
+        other = Verdicts.read(options.against)
+        against = (other.about.name, compare(other, verdicts))
     verdicts.write(folder / VERDICTS)
-    content = {"about": asdict(verdicts.about), "sets": [asdict(score) for score in scores]}
+    content: dict[str, Any] = {
+        "about": asdict(verdicts.about),
+        "sets": [asdict(score) for score in scores],
+    }
+    if against is not None:
+        content["against"] = {
+            "name": against[0],
+            "differences": [{**asdict(one), "verdict": one.verdict} for one in against[1]],
+        }
     text = json.dumps(content, indent=1) + "\n"
     (folder / SCORES).write_text(text, encoding="utf-8")
     about = verdicts.about
     page = scores_page(scores, title=f"Quality of {about.name}", command=about.command)
     (folder / PAGE).write_text(page, encoding="utf-8")
     (folder / METRICS).write_bytes(exposition(about, scores))
-    if as_json:
+    write_page(verdicts, scores, _extras(verdicts, sets, options, against), folder / HTML)
+    if options.as_json:
         print(text, end="")
         return
     console = Console()
     print_headlines(scores, console)
-    console.print(f"report   {folder}", markup=False)
+    console.print(f"report   {folder / HTML}", markup=False)
+
+
+def _extras(
+    verdicts: Verdicts,
+    sets: Sequence[LabelledSet],
+    options: ReportOptions,
+    against: tuple[str, Sequence[Difference]] | None,
+) -> Extras:
+    show = options.show_originals
+    outputs = {} if options.outputs is None else output_folders(sets, options.outputs)
+    rules = load_policy(options.policy) if options.policy else None
+    return Extras(
+        misses=worst_misses(verdicts.sets, sets, show=show),
+        false_blurs=worst_false_blurs(verdicts.sets, sets, outputs, show=show),
+        shows_originals=show,
+        against=against,
+        thresholds={label: tuple(rules.for_label(label).threshold.values()) for label in LABELS}
+        if rules
+        else {},
+    )
 
 
 def tune(
