@@ -113,7 +113,7 @@ def detail(pixels: np.ndarray) -> float:
     """What is finer than a fifth of a cell, inside the drawn box."""
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY).astype(np.float32)
     fine = grey - cv2.GaussianBlur(grey, (0, 0), SIDE / CELLS / 5)
-    inner = slice(SIDE * 3 // 8, SIDE * 5 // 8)
+    inner = slice(SIDE * 7 // 16, SIDE * 9 // 16)
     return float(fine[inner, inner].std())
 
 
