@@ -15,6 +15,7 @@ from pipeline.errors import ConfigurationError
 from serving.geometry import LABELS, Box, Label
 
 AnyFormat = Literal["auto", "native", "coco", "voc", "yolo"]
+UNSURE = "unsure"
 REVIEWED = Path(__file__).parent / "reviewed"
 
 
@@ -87,7 +88,8 @@ def with_reviewed(pictures: Iterable[LabelledPicture], file: Path) -> tuple[Labe
 
     Args:
         pictures: the labels.
-        file: one JSON object a line: ``image``, ``label``, ``xyxy``; need not be there.
+        file: one JSON object a line: ``image``, ``label``, ``xyxy``, ``kind``; need not be there.
+            What is ``unsure`` is left out.
 
     Raises:
         AnnotationError: a line is wrong, or names a picture that has no labels.
@@ -101,12 +103,13 @@ def with_reviewed(pictures: Iterable[LabelledPicture], file: Path) -> tuple[Labe
             row = json.loads(line)
             label = next(label for label in LABELS if label == row["label"])
             box = Box(*(float(value) for value in row["xyxy"]))
-            picture = known[row["image"]]
+            picture, kind = known[row["image"]], row.get("kind")
         except (ValueError, TypeError, KeyError, StopIteration) as error:
             raise AnnotationError(
                 f"no reviewed region of a labelled picture ({type(error).__name__}: {error})",
                 where=where,
             ) from error
-        region = LabelledBox(label, box, ignore=True)
-        known[picture.image] = replace(picture, boxes=(*picture.boxes, region))
+        if kind != UNSURE:
+            region = LabelledBox(label, box, ignore=True)
+            known[picture.image] = replace(picture, boxes=(*picture.boxes, region))
     return tuple(known.values())

@@ -178,7 +178,8 @@ def test_sets_are_found_by_name(labelled: Path) -> None:
 def test_reviewed_regions_are_checked(labelled: Path, tmp_path: Path, line: str) -> None:
     file = tmp_path / "reviewed.jsonl"
     good = '{"image": "images/a.png", "label": "plate", "xyxy": [1, 2, 30, 40]}'
-    file.write_text(f"{good}\n")
+    unsure = good.replace("}", ', "kind": "unsure"}')
+    file.write_text(f"{good}\n{unsure}\n")
     (one,) = find_sets(labelled / "first")
     (picture,) = with_reviewed(one.pictures, file)
     assert [(box.label, box.ignore) for box in picture.boxes] == [("face", False), ("plate", True)]
