@@ -6,7 +6,7 @@ INPUT ?=
 OUTPUT ?= demo/output
 WORKERS ?= 2
 
-.PHONY: setup demo triton test lint nightly bench attack attackers peers lock clean
+.PHONY: setup demo triton test lint nightly bench attack attackers quality peers lock clean
 
 setup: $(VENV)/.installed  ## the environment in .venv/, with .venv/bin/streetblur
 
@@ -54,6 +54,9 @@ bench: $(VENV)/.installed-dev  ## CPU of engine, allocator, features, runtimes, 
 	$(BIN)/python -m evaluation.benchmarks.splice
 	$(BIN)/python -m evaluation.benchmarks.triton_transport
 	$(BIN)/python -m evaluation.benchmarks.triton_recovery
+
+quality: setup  ## all of dev through the pipeline; fails when a figure is worse than the baseline, beyond noise
+	$(BIN)/python -m evaluation.gate
 
 peers: setup  ## deface and OpenCV's plate cascade on dev, scored as ours; installs them into .peers/
 	$(BIN)/python -m evaluation.peers --outputs peers-out --markdown docs/benchmarks/peers.md --json peers-out/peers.json

@@ -1,6 +1,7 @@
 """Fails when quality on the development data has dropped beyond noise: ``make quality``.
 
-``python -m evaluation.gate [--baseline FILE] [--data ROOT] [--set NAME ...] [--update]``
+``python -m evaluation.gate [--baseline FILE] [--data ROOT] [--set NAME ...] [--verdicts FILE]
+[--update]``
 
 The pipeline runs over the labelled pictures (in float32, so that machines agree), and each figure
 is compared with the stored baseline picture by picture. It is worse when the whole 95 % interval
@@ -95,17 +96,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--baseline", type=Path, default=BASELINE)
     parser.add_argument("--data", type=Path, help="labelled folders (default: the dev data)")
     parser.add_argument("--set", action="append", default=[], help="only this labelled folder")
+    parser.add_argument(
+        "--verdicts", type=Path, help="verdicts.json of `streetblur evaluate` instead of a run"
+    )
     parser.add_argument("--update", action="store_true", help="store today's figures instead")
     given = parser.parse_args(arguments)
     configure_logging("text", verbose=False)
     console = Console(soft_wrap=True)
     try:
-        sets = find_sets(given.data or data_root() / "dev", given.set, reviewed=REVIEWED)
         baseline = None if given.update else Verdicts.read(given.baseline)
-        with tempfile.TemporaryDirectory(prefix="streetblur-quality-") as folder:
-            now = evaluate_pipeline(
-                sets, _spec, name="quality", command="python -m evaluation.gate", work=Path(folder)
-            )
+        now = Verdicts.read(given.verdicts) if given.verdicts else _run(given.data, given.set)
         print_headlines(now.scores(), console)
         if baseline is None:
             compact(now).write(given.baseline)
@@ -119,6 +119,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(line, style="red", markup=False)
     console.print("worse than the baseline" if worse else "no worse than the baseline")
     return EXIT_WORSE if worse else 0
+
+
+def _run(data: Path | None, names: Sequence[str]) -> Verdicts:
+    sets = find_sets(data or data_root() / "dev", names, reviewed=REVIEWED)
+    with tempfile.TemporaryDirectory(prefix="streetblur-quality-") as folder:
+        return evaluate_pipeline(
+            sets, _spec, name="quality", command="python -m evaluation.gate", work=Path(folder)
+        )
 
 
 def _spec(originals: Path, outputs: Path) -> JobSpec:

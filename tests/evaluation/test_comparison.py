@@ -127,3 +127,18 @@ def test_the_command_says_what_is_missing(
 ) -> None:
     assert main(["--data", str(tmp_path)]) == 2
     assert "no labelled folder" in capsys.readouterr().err
+
+
+def test_the_command_fails_on_what_is_worse_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    baseline, good, bad = (tmp_path / f"{name}.json" for name in ("baseline", "good", "bad"))
+    run(1, 0.97).write(good)
+    run(2, 0.85).write(bad)
+    stored = ["--baseline", str(baseline)]
+    assert main([*stored, "--verdicts", str(good)]) == 2
+    assert main([*stored, "--verdicts", str(good), "--update"]) == 0
+    assert main([*stored, "--verdicts", str(good)]) == 0
+    assert "no worse than the baseline" in capsys.readouterr().out
+    assert main([*stored, "--verdicts", str(bad)]) == 1
+    assert "recall face >=12 px" in capsys.readouterr().out
