@@ -60,9 +60,9 @@ def compare(before: Verdicts, after: Verdicts) -> tuple[Difference, ...]:
     Raises:
         ConfigurationError: they have no picture in common, or were judged by other labels.
     """
-    if before.about.data != after.about.data:
-        shared = [name for name in before.sets if name in after.sets]
-        if not shared or any(_labels(before.sets[n]) != _labels(after.sets[n]) for n in shared):
+    for name in before.sets:
+        labels, others = _labels(before.sets[name]), _labels(after.sets.get(name, ()))
+        if any(labels[image] != others[image] for image in labels.keys() & others.keys()):
             raise ConfigurationError(
                 "the two runs were judged by other labels, so their figures do not compare",
                 where=f"{before.about.name}, {after.about.name}",
@@ -81,8 +81,9 @@ def compare(before: Verdicts, after: Verdicts) -> tuple[Difference, ...]:
     return tuple(found)
 
 
-def _labels(pictures: Sequence[JudgedPicture]) -> dict[str, int]:
-    return {one.image: len(one.boxes) for one in pictures}
+def _labels(pictures: Sequence[JudgedPicture]) -> dict[str, list[tuple[str, float]]]:
+    """Class and height of each box, by picture."""
+    return {one.image: [(b.label, round(b.height, 1)) for b in one.boxes] for one in pictures}
 
 
 def _paired(

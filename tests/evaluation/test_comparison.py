@@ -101,11 +101,21 @@ def test_sets_together_where_there_are_several() -> None:
 
 
 def test_other_labels_do_not_compare() -> None:
-    before, after = run(1, 0.9), run(1, 0.9, pictures=20)
-    with pytest.raises(ConfigurationError, match="other labels"):
-        compare(before, replace(after, about=replace(ABOUT, data="d2")))
+    before = run(1, 0.9)
+    first, *rest = before.sets["faces"]
+    fewer = (replace(first, boxes=first.boxes[1:]), *rest)
+    moved = (replace(first, boxes=(replace(first.boxes[0], height=11), *first.boxes[1:])), *rest)
+    for other in (fewer, moved):
+        with pytest.raises(ConfigurationError, match="other labels"):
+            compare(before, Verdicts(ABOUT, {"faces": other}))
     with pytest.raises(ConfigurationError, match="no picture in common"):
         compare(before, run(1, 0.9, name="other"))
+
+
+def test_a_part_of_the_pictures_is_enough() -> None:
+    before = run(1, 0.9)
+    part = Verdicts(replace(ABOUT, data="d2"), {"faces": before.sets["faces"][:20]})
+    assert row(compare(before, part), "recall", "all").count == 60
 
 
 def test_the_gate_needs_more_than_a_trifle() -> None:
@@ -125,7 +135,7 @@ def test_a_stored_baseline_gives_the_same_answer(tmp_path: Path) -> None:
 def test_the_command_says_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--data", str(tmp_path)]) == 2
+    assert main(["--update", "--data", str(tmp_path)]) == 2
     assert "no labelled folder" in capsys.readouterr().err
 
 
