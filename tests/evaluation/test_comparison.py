@@ -69,7 +69,7 @@ def test_what_is_lost_is_worse_and_what_is_won_better() -> None:
 def test_one_box_is_chance() -> None:
     before = run(1, 1.0)
     first = before.sets["faces"][0]
-    missed = replace(first, boxes=(replace(first.boxes[1], obscured=False), *first.boxes[1:]))
+    missed = replace(first, boxes=(replace(first.boxes[0], obscured=False), *first.boxes[1:]))
     after = Verdicts(ABOUT, {"faces": (missed, *before.sets["faces"][1:])})
     assert row(compare(before, after), "recall", "all").verdict == "no difference"
     assert regressions(before, after) == ()
