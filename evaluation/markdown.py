@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from evaluation.summary import COUNTED_FROM_PX, HEIGHT_BINS, Recall, SetScore
+from evaluation.summary import COUNTED_FROM_PX, HEIGHT_BINS, Recall, SetScore, Share
 
 PACKAGES = ("streetblur", "onnxruntime", "numpy", "opencv-python-headless", "pillow")
 
@@ -46,10 +46,51 @@ def scores_page(scores: Sequence[SetScore], *, title: str, command: str) -> str:
         f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}  \n"
         f"Versions: {versions}\n\n"
-        f"{lines}\n\n"
+        f"{lines}\n\n{more_figures(scores)}\n\n{conditions(scores[-1])}\n\n"
         + ("Pictures that were not compared: " + "; ".join(counts) if counts else "All compared.")
         + "\n"
     )
+
+
+def more_figures(scores: Sequence[SetScore]) -> str:
+    """What else is measured of each set and class, with intervals."""
+    counted = f">={COUNTED_FROM_PX} px"
+    head = ["set", "class", "pixels obscured", "IoU 0.3", "IoU 0.5"]
+    rows = [[*head, "of all changed pixels outside", "false areas a picture"]]
+    for score in scores:
+        per_set = [_interval(score.changed_in_vain), _plain(score.false_regions)]
+        own = [row for row in score.recalls if row.group == counted]
+        for row in own:
+            seen = [_interval(share) for share in (row.pixels, *row.found)]
+            rows.append([score.name, row.label, *seen, *per_set])
+        if not own:
+            rows.append([score.name, "-", "-", "-", "-", *per_set])
+    return table(rows, texts=2)
+
+
+def conditions(total: SetScore) -> str:
+    """Recall by every condition, of boxes of any height."""
+    plain = {"all", f">={COUNTED_FROM_PX} px", *(name for _, _, name in HEIGHT_BINS)}
+    rows = [["class", f"condition, {total.name}", "boxes", "obscured"]]
+    rows += [
+        [
+            row.label,
+            row.group.replace("=", ": ", 1),
+            str(row.boxes),
+            _interval(Share(row.recall, row.low, row.high)),
+        ]
+        for row in total.recalls
+        if row.group not in plain
+    ]
+    return table(rows, texts=2)
+
+
+def _interval(share: Share) -> str:
+    return f"{share.value:.1%} ({share.low:.1%} - {share.high:.1%})"
+
+
+def _plain(share: Share) -> str:
+    return f"{share.value:.2f} ({share.low:.2f} - {share.high:.2f})"
 
 
 def table(rows: Sequence[Sequence[str]], *, texts: int = 1) -> str:
