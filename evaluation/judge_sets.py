@@ -45,9 +45,7 @@ def judge_set(
         AnnotationError: labels of another picture.
         PictureUnreadable: an original cannot be decoded.
     """
-    for folder in (originals, outputs):
-        if not folder.is_dir():
-            raise ConfigurationError("there is no such folder", where=str(folder))
+    require_folders(originals, outputs)
     judge_one = partial(_judge, originals=originals, outputs=outputs, name=name)
     boxes = [None if redacted is None else redacted.get(one.image, ()) for one in pictures]
     most = processes or min(os.cpu_count() or 1, MOST_PROCESSES)
@@ -67,6 +65,17 @@ def judge_set(
             fix="Outputs must keep the relative path of their originals",
         )
     return tuple(verdicts)
+
+
+def require_folders(*folders: Path) -> None:
+    """See that ``folders`` are there.
+
+    Raises:
+        ConfigurationError: one is not.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigurationError("there is no such folder", where=str(folder))
 
 
 def _judge(

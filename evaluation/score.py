@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.annotations import data_root, read_annotations
-from evaluation.judge_sets import judge_set
+from evaluation.judge_sets import judge_set, require_folders
 from evaluation.markdown import scores_page
 from evaluation.summary import SetScore, summarise
 from pipeline.errors import ConfigurationError, StreetblurError
@@ -56,6 +56,7 @@ def score_set(
         AnnotationError: wrong labels.
         PictureUnreadable: an original cannot be decoded.
     """
+    require_folders(originals, outputs)
     name = name or originals.resolve().name
     pictures = read_annotations(annotations or originals / LABEL_FILE)
     verdicts = judge_set(pictures, originals, outputs, name=name, processes=processes)
