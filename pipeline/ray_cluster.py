@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,8 @@ PRIVATE_FIX = (
 )
 SHARED_FIX = "Check the address, the token (RAY_AUTH_TOKEN) and the network, then run again"
 _VITAL = {"gcs_server", "raylet"}
+# Logs of a cluster that did not start, and how much of each is told.
+_TELLING, _LAST_LINES = ("gcs_server", "raylet", "dashboard"), 5
 START_TRIES = 2
 _LONGEST = 300
 _STUCK_S = 5.0
@@ -89,6 +91,8 @@ def connect(workers: int, address: str | None) -> bool:
             _start(workers)
             break
         except Exception as error:
+            for line in _last_words(_folders):
+                log.warning("%s", line)
             disconnect()
             # Ray waits 30 s, which a busy machine may need for its processes to come up
             if not tries_left or "timed out" not in str(error).lower():
@@ -115,6 +119,16 @@ def _start(workers: int) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+
+
+def _last_words(folders: Sequence[Path]) -> list[str]:
+    """What Ray's processes wrote last, before their logs are removed: why one ended."""
+    found = []
+    for path in (path for folder in folders for path in sorted(folder.glob("r/session_*/logs/*"))):
+        if path.name.startswith(_TELLING) and path.is_file() and not path.is_symlink():
+            lines = path.read_text(errors="replace").strip().splitlines()
+            found += [f"{path.name}: {line[:_LONGEST]}" for line in lines[-_LAST_LINES:]]
+    return found
 
 
 def _refuse_silent(address: str) -> None:

@@ -182,3 +182,22 @@ def test_nobody_joins_a_private_cluster_without_its_token(monkeypatch: pytest.Mo
         assert stranger.returncode == 1, printed
         assert re.search("InvalidAuthToken|Authentication|Unauthenticated", errors)
     assert joining(address, **own).communicate(timeout=240)[0] == "2.0\n"
+
+
+def test_what_a_cluster_that_does_not_start_says_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_temp_dir: str, **_: object) -> None:
+        logs = Path(_temp_dir) / "session_1" / "logs"
+        logs.mkdir(parents=True)
+        (logs / "gcs_server.err").write_text("well\n" * 9 + "Check failed: no threads\n")
+        (logs / "worker-1.out").write_text("of no interest\n")
+        raise RuntimeError("it ended")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "init", fail)
+        with caplog.at_level("WARNING"), pytest.raises(EngineUnavailable):
+            connect(1, None)
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["gcs_server.err: well"] * 4 + ["gcs_server.err: Check failed: no threads"]
+    assert ray_cluster._folders == []
