@@ -41,6 +41,8 @@ def compact(verdicts: Verdicts) -> Verdicts:
     """Only what the gate compares, to be stored: no places, no conditions."""
     return dataclasses.replace(
         verdicts,
+        about=dataclasses.replace(verdicts.about, name="baseline", command="", latency={}),
+        curves={},
         sets={
             name: tuple(
                 dataclasses.replace(

@@ -112,7 +112,9 @@ class Verdicts:
         """Write the file, replacing another."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(_ADAPTER.dump_json(self))
+        content = _ADAPTER.dump_python(self, mode="json", exclude_defaults=True)
+        text = json.dumps({"format": self.format, **content}, separators=(",", ":"))
+        partial.write_text(text, encoding="utf-8")
         partial.replace(path)
 
     @classmethod
