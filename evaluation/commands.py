@@ -181,7 +181,8 @@ def tune(
 ) -> None:
     """Choose score thresholds by labelled pictures, and write a policy with the evidence.
 
-    Exit code 3: the targets cannot both be met; the policy has what comes closest.
+    Recall comes first. Exit code 3: a target or the budget is missed, and the table says by how
+    much.
     """
     from evaluation import operations
 

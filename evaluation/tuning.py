@@ -61,8 +61,8 @@ def tune(
     """Choose thresholds for the heights of ``start``.
 
     From the lowest thresholds on, that one is raised which saves most false blurs for the recall
-    that it costs, as long as recall stays at ``target``. Where false blurs are over ``budget``
-    then, they win: it goes on, target or not.
+    that it costs, as long as recall stays at ``target``, or, where no threshold gets there, at the
+    best that one gives. Recall comes first: a budget that cannot be kept so is told, not kept.
 
     Args:
         sets: the class's candidates, by set; every picture counts the same.
@@ -71,13 +71,13 @@ def tune(
         budget: largest mean share of points outside that may change, 0..1.
     """
     every = list(sets.values())
-    thresholds = _chosen(every, start, target, budget)
+    thresholds = _chosen(every, start, target)
     found = {name: one.at(thresholds) for name, one in sets.items()}
     total = _together(list(found.values()))
     held_out = []
     for name in sets if len(sets) > 1 else ():
         others = [one for other, one in sets.items() if other != name]
-        chosen = _chosen(others, start, target, budget)
+        chosen = _chosen(others, start, target)
         held_out.append(HeldOut(name, chosen, sets[name].at(chosen).point()))
     return Tuned(
         thresholds,
@@ -89,11 +89,10 @@ def tune(
     )
 
 
-def _chosen(
-    sets: Sequence[ClassCandidates], start: Thresholds, target: float, budget: float
-) -> Thresholds:
+def _chosen(sets: Sequence[ClassCandidates], start: Thresholds, target: float) -> Thresholds:
     now = Thresholds(start.starts, (GRID[0],) * len(start.starts))
     found = _at(sets, now)
+    least = min(target, found.recall)
     while True:
         steps = [
             (tried, _at(sets, tried))
@@ -105,8 +104,7 @@ def _chosen(
         allowed = [
             (tried, gives)
             for tried, gives in steps
-            if gives.outside_mean < found.outside_mean
-            and (gives.recall >= target or found.outside_mean > budget)
+            if gives.outside_mean < found.outside_mean and gives.recall >= least
         ]
         if not allowed:
             return now

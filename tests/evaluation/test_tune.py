@@ -151,13 +151,23 @@ def test_false_blurs_are_saved_as_long_as_recall_stays() -> None:
     assert found.curve[0.6].recall.value < 0.97
 
 
-def test_what_cannot_be_had_is_said() -> None:
-    """Where true and false score alike, the budget wins, and that the target is missed is told."""
+def test_recall_comes_first_and_a_budget_that_is_not_kept_is_told() -> None:
+    """Where true and false score alike, the budget is missed, not the faces."""
     sets = by_class({"a": crowd(3, 0.4, 0.4)}, "face", POLICY)
     found = tune(sets, Thresholds((0,), (0.2,)), target=0.97, budget=0.005)
     assert not found.met
-    assert found.point.outside_mean <= 0.005
+    assert found.point.recall.value >= 0.97
+    assert found.point.outside_mean > 0.005
     assert found.held_out == ()
+
+
+def test_a_target_that_no_threshold_reaches_costs_no_recall() -> None:
+    some = [*crowd(3, 0.7, 0.3), *[(picture(FACE), [candidate(ELSEWHERE, 0.3)])] * 10]
+    sets = by_class({"a": some}, "face", POLICY)
+    found = tune(sets, Thresholds((0,), (0.2,)), target=0.97, budget=0.5)
+    assert not found.met
+    assert found.point.recall.value == found.curve[0.05].recall.value == 0.8
+    assert found.point.outside_mean < found.curve[0.05].outside_mean
 
 
 def test_a_set_apart_is_held_out() -> None:
