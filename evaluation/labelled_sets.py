@@ -89,27 +89,34 @@ def with_reviewed(pictures: Iterable[LabelledPicture], file: Path) -> tuple[Labe
     Args:
         pictures: the labels.
         file: one JSON object a line: ``image``, ``label``, ``xyxy``, ``kind``; need not be there.
-            What is ``unsure`` is left out.
+            What is ``unsure`` is left out. A file that names none of ``pictures`` is of another
+            set of the same name, and changes nothing.
 
     Raises:
         AnnotationError: a line is wrong, or names a picture that has no labels.
     """
     known = {picture.image: picture for picture in pictures}
-    if not file.is_file():
+    lines = file.read_text("utf-8").splitlines() if file.is_file() else []
+    rows = [_region(line, f"{file}:{number}") for number, line in enumerate(lines, start=1)]
+    if not any(image in known for image, _, _ in rows):
         return tuple(known.values())
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
-        where = f"{file}:{number}"
-        try:
-            row = json.loads(line)
-            label = next(label for label in LABELS if label == row["label"])
-            box = Box(*(float(value) for value in row["xyxy"]))
-            picture, kind = known[row["image"]], row.get("kind")
-        except (ValueError, TypeError, KeyError, StopIteration) as error:
-            raise AnnotationError(
-                f"no reviewed region of a labelled picture ({type(error).__name__}: {error})",
-                where=where,
-            ) from error
+    for number, (image, region, kind) in enumerate(rows, start=1):
+        if image not in known:
+            raise AnnotationError(f"{image} has no labels", where=f"{file}:{number}")
         if kind != UNSURE:
-            region = LabelledBox(label, box, ignore=True)
-            known[picture.image] = replace(picture, boxes=(*picture.boxes, region))
+            picture = known[image]
+            known[image] = replace(picture, boxes=(*picture.boxes, region))
     return tuple(known.values())
+
+
+def _region(line: str, where: str) -> tuple[str, LabelledBox, str | None]:
+    """Picture, region and kind of one line."""
+    try:
+        row = json.loads(line)
+        label = next(label for label in LABELS if label == row["label"])
+        box = Box(*(float(value) for value in row["xyxy"]))
+        return str(row["image"]), LabelledBox(label, box, ignore=True), row.get("kind")
+    except (ValueError, TypeError, KeyError, StopIteration) as error:
+        raise AnnotationError(
+            f"this is no reviewed region ({type(error).__name__}: {error})", where=where
+        ) from error

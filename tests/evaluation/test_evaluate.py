@@ -188,6 +188,15 @@ def test_reviewed_regions_are_checked(labelled: Path, tmp_path: Path, line: str)
         with_reviewed(one.pictures, file)
 
 
+def test_reviewed_regions_of_another_set_of_that_name_change_nothing(
+    labelled: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "reviewed.jsonl"
+    file.write_text('{"image": "images/b.png", "label": "plate", "xyxy": [1, 2, 30, 40]}\n')
+    (one,) = find_sets(labelled / "first")
+    assert with_reviewed(one.pictures, file) == one.pictures
+
+
 def test_verdicts_are_read_as_they_were_written(labelled: Path, tmp_path: Path) -> None:
     found = evaluate_outputs(find_sets(labelled), labelled, name="nothing", command="a command")
     found.write(tmp_path / "verdicts.json")
