@@ -47,20 +47,22 @@ def draw_plate(
     pen = ImageDraw.Draw(image)
     text = text or invented_text(kind, random)
     if kind == "us":
-        _centred(pen, str(random.choice(_STATES)), (0, 0, width, height * 0.26), 0.7, (40, 70, 150))
-        _centred(pen, text, (0, height * 0.22, width, height * 0.95), 0.86, (30, 50, 110))
+        centred_text(
+            pen, str(random.choice(_STATES)), (0, 0, width, height * 0.26), 0.7, (40, 70, 150)
+        )
+        centred_text(pen, text, (0, height * 0.22, width, height * 0.95), 0.86, (30, 50, 110))
     else:
         band = round((44 if kind == "eu" else 40) * pixels_per_mm)
         pen.rectangle((0, 0, band, height), fill=(20, 60, 160))
         country = str(random.choice(_COUNTRIES))
-        _centred(pen, country, (0, height * 0.55, band, height), 0.6, (250, 250, 250))
+        centred_text(pen, country, (0, height * 0.55, band, height), 0.6, (250, 250, 250))
         _stars(pen, band / 2, height * 0.3, band * 0.28)
         if kind == "eu":
-            _centred(pen, text, (band, 0, width, height), 0.9, _INK)
+            centred_text(pen, text, (band, 0, width, height), 0.9, _INK)
         else:
             first, second = text.split(" ", 1)
-            _centred(pen, first, (band, 0, width, height / 2), 0.9, _INK)
-            _centred(pen, second, (band, height / 2, width, height), 0.9, _INK)
+            centred_text(pen, first, (band, 0, width, height / 2), 0.9, _INK)
+            centred_text(pen, second, (band, height / 2, width, height), 0.9, _INK)
     pen.rounded_rectangle(
         (2, 2, width - 3, height - 3), radius=height // 12, outline=_INK, width=height // 45 + 2
     )
@@ -112,7 +114,7 @@ def invented_text(kind: Kind, random: np.random.Generator) -> str:
     return f"{letters(2)} {digits(3)} {letters(2)}" if kind == "eu" else f"{letters(2)} {digits(4)}"
 
 
-def _centred(
+def centred_text(
     pen: ImageDraw.ImageDraw,
     text: str,
     area: tuple[float, float, float, float],
