@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from evaluation.demo.sources import fetch_photographs
 from evaluation.labelled_sets import LabelledSet
 from evaluation.scenes.chance import chance
 from evaluation.scenes.compose import HEIGHT, WIDTH, Composition, compose
-from evaluation.scenes.layout import sources_of
-from evaluation.scenes.variations import VARIATIONS, Effects, effects_of, render
+from evaluation.scenes.layout import sources_of, turn_of
+from evaluation.scenes.light import Pixels
+from evaluation.scenes.variations import VARIATIONS, Effects, effects_of, render, washed_out
 from pipeline.errors import ConfigurationError
 
 LABELS_FILE, NEGATIVES_FILE, SCENES_FILE = "annotations.jsonl", "negatives.jsonl", "scenes.jsonl"
@@ -73,8 +74,10 @@ def make_scenes(
     (folder / "images").mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[Mapping[str, Any]]] = {}
     for seed in range(wanted.seed, wanted.seed + wanted.count):
-        label = list(by_class)[seed % len(by_class)]
-        scene = compose(by_class[label], label, photographs, seed, wanted.size)
+        turn, which = divmod(seed, len(by_class))
+        label = list(by_class)[which]
+        sources = turn_of(by_class[label], turn)
+        scene = compose(sources, label, photographs, seed, wanted.size)
         log(f"scene {seed}: {label}, {len(scene.parts)} parts, {len(scene.boxes)} boxes")
         for variation in wanted.variations:
             _write_variation(scene, variation, folder, rows)
@@ -109,21 +112,25 @@ def _write_variation(
     image = f"images/{scene.seed:05d}-{variation}.jpg"
     coded = simplejpeg.encode_jpeg(pixels, _QUALITY, "RGB", _SUBSAMPLING)
     (folder / image).write_bytes(coded)
-    rows.setdefault(LABELS_FILE, []).append(_labels(scene, image, variation))
+    rows.setdefault(LABELS_FILE, []).append(_labels(scene, pixels, image, variation))
     rows.setdefault(SCENES_FILE, []).append(_account(scene, image, variation, effects))
     rows.setdefault(NEGATIVES_FILE, []).extend(
         {"image": image, "kind": one.kind, "xyxy": _corners(one.place)} for one in scene.negatives
     )
 
 
-def _labels(scene: Composition, image: str, variation: str) -> dict[str, Any]:
-    height, width = scene.pixels.shape[:2]
+def _labels(scene: Composition, pixels: Pixels, image: str, variation: str) -> dict[str, Any]:
+    height, width = pixels.shape[:2]
+    boxes = [
+        replace(item, ignore=item.ignore or washed_out(scene.pixels, pixels, item.box))
+        for item in scene.boxes
+    ]
     return {
         "image": image,
         "width": width,
         "height": height,
         "labelled_classes": list(scene.labelled_classes),
-        "boxes": [_box(item, variation) for item in scene.boxes],
+        "boxes": [_box(item, variation) for item in boxes],
     }
 
 

@@ -36,6 +36,8 @@ _LEAST_SCALE = 0.12
 # Pictures and windows tried before a bin, or a picture, is given up.
 _TRIES = 48
 _WINDOWS = 8
+# A scene takes about 40 pictures.
+_MOST_SLICES, _LEAST_SLICE = 4, 50
 
 
 def sources_of(sets: Iterable[LabelledSet]) -> dict[Label, tuple[Source, ...]]:
@@ -59,6 +61,12 @@ def sources_of(sets: Iterable[LabelledSet]) -> dict[Label, tuple[Source, ...]]:
             fix="Give labelled folders with boxes, see evaluation.labels",
         )
     return {label: tuple(found[label]) for label in LABELS if label in found}
+
+
+def turn_of(sources: Sequence[Source], turn: int) -> tuple[Source, ...]:
+    """Every n-th of many sources, n at most 4: then neighbouring scenes share no picture."""
+    slices = max(1, min(_MOST_SLICES, len(sources) // _LEAST_SLICE))
+    return tuple(sources[turn % slices :: slices])
 
 
 def lay_out(

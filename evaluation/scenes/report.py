@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from evaluation.annotations import AnnotationError
 from evaluation.changed import changed_map
-from evaluation.judge import JudgedPicture
+from evaluation.judge import JudgedBox, JudgedPicture
 from evaluation.markdown import table
 from evaluation.picture import read_upright
 from evaluation.scenes.folder import NEGATIVES_FILE, SCENES_FILE
-from evaluation.summary import COUNTED_FROM_PX, HEIGHT_BINS, proportion, resamples
+from evaluation.summary import COUNTED_FROM_PX, HEIGHT_BINS, pooled_ratio, proportion, resamples
 from evaluation.verdicts import Verdicts
 from pipeline.errors import StreetblurError
 from serving.geometry import LABELS, Label
@@ -75,13 +75,12 @@ def recall_rows(pictures: Sequence[Judged], label: Label) -> list[list[str]]:
     counted = f">={COUNTED_FROM_PX} px"
     bins = [(low, high, name) for low, high, name in HEIGHT_BINS if low >= COUNTED_FROM_PX]
     rows = [[label, counted, "against day", *(name for _, _, name in bins)]]
-    by_day = _sums(pictures, DAY, label, COUNTED_FROM_PX, float("inf"))
     for variation in dict.fromkeys(one.variation for one in pictures):
         sums = _sums(pictures, variation, label, COUNTED_FROM_PX, float("inf"))
         if not sums[1].sum():
             continue
         cells = [_sums(pictures, variation, label, low, high) for low, high, _ in bins]
-        from_day = "-" if variation == DAY else difference(sums, by_day)
+        from_day = "-" if variation == DAY else difference(pictures, variation, label)
         rows.append([variation, _cell(sums), from_day, *(_cell(each) for each in cells)])
     return rows
 
@@ -113,23 +112,34 @@ def _cell(sums: tuple[NDArray[np.float64], NDArray[np.float64]]) -> str:
     return f"{share.value:.1%} ({share.low:.1%} - {share.high:.1%}) {of}"
 
 
-def difference(
-    sums: tuple[NDArray[np.float64], NDArray[np.float64]],
-    by_day: tuple[NDArray[np.float64], NDArray[np.float64]],
-) -> str:
-    """Points between two shares of the same scenes, with a paired 95 % bootstrap interval."""
-    if not by_day[1].sum():
-        return "-"
-    weights = resamples(len(sums[1]))
-    drawn = (weights @ sums[1] > 0) & (weights @ by_day[1] > 0)
-    ones, others = (
-        100 * (weights @ hits)[drawn] / (weights @ total)[drawn] for hits, total in (sums, by_day)
+def difference(pictures: Sequence[Judged], variation: str, label: Label) -> str:
+    """Points from day to ``variation``, of boxes that count in both, with a 95 % interval."""
+    day, other = (
+        {
+            one.seed: {box.box: box.obscured for box in one.verdict.boxes if _counts(box, label)}
+            for one in pictures
+            if one.variation == name
+        }
+        for name in (DAY, variation)
     )
-    points = 100 * (sums[0].sum() / sums[1].sum() - by_day[0].sum() / by_day[1].sum())
-    if np.count_nonzero(sums[1]) < _LEAST_SCENES:
-        return f"{points:+.1f}"
-    low, high = np.quantile(ones - others, [0.025, 0.975])
-    return f"{points:+.1f} ({low:+.1f} to {high:+.1f})"
+    pairs = [
+        [(there[box], by_day) for box, by_day in day.get(seed, {}).items() if box in there]
+        for seed, there in sorted(other.items())
+    ]
+    pairs = [one for one in pairs if one]
+    if not pairs:
+        return "-"
+    total = np.array([len(one) for one in pairs], dtype=float)
+    gained = np.array([sum(now - before for now, before in one) for one in pairs], dtype=float)
+    points = f"{100 * gained.sum() / total.sum():+.1f}"
+    if len(pairs) < _LEAST_SCENES:
+        return points
+    share = pooled_ratio(gained, total, resamples(len(pairs)))
+    return f"{points} ({100 * share.low:+.1f} to {100 * share.high:+.1f})"
+
+
+def _counts(box: JudgedBox, label: Label) -> bool:
+    return box.label == label and box.height >= COUNTED_FROM_PX
 
 
 def negative_rows(scenes: Path, outputs: Path) -> list[list[str]]:

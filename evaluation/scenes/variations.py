@@ -1,11 +1,13 @@
 """The variations of a scene: chains of effects in the order in which light meets them.
 
 Light at the scene, then in the air, then in the lens, then the sensor with its noise; the JPEG
-comes last. By day a scene stays as it is.
+comes last. By day a scene stays as it is. Objects that are lost in white are to be ignored, see
+:func:`washed_out`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -13,9 +15,11 @@ import numpy as np
 from evaluation.scenes.light import Pixels, Sensor, to_light, to_pixels
 from evaluation.scenes.weather import Blur, Drops, Effect, Flare, Lamp, Night, Rain
 from pipeline.errors import ConfigurationError
+from serving.geometry import Box
 
 Effects = tuple[Effect, ...]
 
+_WHITE_FROM, _GONE_SHARE = 250, 0.75
 _STAGES = ("scene", "air", "lens", "sensor")
 
 
@@ -110,6 +114,22 @@ def effects_of(variation: str, random: np.random.Generator) -> Effects:
             fix=f"Known: {', '.join(VARIATIONS)}",
         )
     return VARIATIONS[variation](random)
+
+
+def washed_out(day: Pixels, pixels: Pixels, box: Box) -> bool:
+    """Whether an object that is seen by day has gone: three quarters of its box are white.
+
+    Args:
+        day: uint8 [H, W, 3] RGB, the scene as it is.
+        pixels: the same scene in a variation.
+        box: of the object.
+    """
+    place = np.s_[
+        max(0, math.floor(box.y1)) : math.ceil(box.y2),
+        max(0, math.floor(box.x1)) : math.ceil(box.x2),
+    ]
+    white = [float((one[place] >= _WHITE_FROM).all(axis=2).mean()) for one in (day, pixels)]
+    return white[0] < _GONE_SHARE <= white[1]
 
 
 def render(pixels: Pixels, effects: Sequence[Effect], random: np.random.Generator) -> Pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -24,12 +25,12 @@ from evaluation.scenes.__main__ import main
 from evaluation.scenes.chance import chance
 from evaluation.scenes.compose import Composition, blend, compose
 from evaluation.scenes.folder import Wanted, make_scenes
-from evaluation.scenes.layout import BINS, lay_out, sources_of
+from evaluation.scenes.layout import BINS, lay_out, sources_of, turn_of
 from evaluation.scenes.light import Sensor, to_light, to_pixels
 from evaluation.scenes.packing import Rect, place, without
 from evaluation.scenes.parts import FEATHER_PX, Part, Source
 from evaluation.scenes.report import judged_scenes, negative_rows, recall_rows
-from evaluation.scenes.variations import VARIATIONS, effects_of, render
+from evaluation.scenes.variations import VARIATIONS, effects_of, render, washed_out
 from evaluation.scenes.weather import Blur
 from pipeline.errors import ConfigurationError, StreetblurError
 from serving.geometry import Box
@@ -323,6 +324,39 @@ def test_variations_do_what_they_say(composed: Composition, seed: int) -> None:
     assert {pixels.shape for pixels in made.values()} == {day.shape}
 
 
+@pytest.mark.parametrize(
+    ("by_day", "now", "gone"), [(120, 255, True), (120, 249, False), (255, 255, False)]
+)
+def test_what_is_lost_in_white_is_ignored(by_day: int, now: int, gone: bool) -> None:
+    day = np.full((40, 40, 3), by_day, np.uint8)
+    varied = np.full((40, 40, 3), 120, np.uint8)
+    varied[10:30, 10:30] = now
+    assert washed_out(day, varied, Box(10.4, 10.4, 29.6, 29.6)) is gone
+    assert not washed_out(day, varied, Box(20, 10, 36, 30))
+
+
+def test_labels_say_what_is_lost_in_white(data: Path, textures: Path, tmp_path: Path) -> None:
+    (one,) = find_sets(data, ["people"])
+    white = Sensor(gain=1e6, full_well_e=1e6, read_noise_e=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VARIATIONS, "overexposed", lambda random: (white,))
+        wanted = Wanted(1, variations=("day", "overexposed"), size=SIZE)
+        make_scenes([one], tmp_path / "out", wanted, photographs=textures)
+    day, lost = read_annotations(tmp_path / "out" / "annotations.jsonl")
+    assert not all(item.ignore for item in day.boxes)
+    assert all(item.ignore for item in lost.boxes)
+
+
+@pytest.mark.parametrize(("count", "slices"), [(3, 1), (99, 1), (100, 2), (234, 4), (9999, 4)])
+def test_neighbouring_scenes_share_no_picture_of_many(count: int, slices: int) -> None:
+    every = [Source("a", Path(), replace(PICTURE, image=f"{n}.png")) for n in range(count)]
+    turns = [turn_of(every, turn) for turn in range(slices)]
+    assert sorted(s.picture.image for t in turns for s in t) == sorted(
+        s.picture.image for s in every
+    )
+    assert turn_of(every, slices) == turns[0]
+
+
 @pytest.mark.parametrize("variation", VARIATIONS)
 def test_light_meets_the_scene_first_and_the_sensor_last(variation: str) -> None:
     effects = effects_of(variation, chance(0, variation))
@@ -510,7 +544,7 @@ def test_the_report_tells_variations_apart(scenes: Path, tmp_path: Path) -> None
             first = next(row for row in negatives if row["image"] == picture.image)
             boxes = [item.box for item in picture.boxes]
             pixels = redact(pixels, [*boxes, Box(*first["xyxy"])])
-        Image.fromarray(pixels).save(tmp_path / picture.image, "PNG")
+        Image.fromarray(pixels).save(tmp_path / picture.image, "BMP")
     verdicts = evaluate_outputs([one], tmp_path, name="oracle", command="", processes=1)
     pictures = judged_scenes(scenes, verdicts)
     for label in ("face", "plate"):
