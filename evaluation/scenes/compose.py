@@ -78,7 +78,8 @@ def compose(
 def blend(ground: Pixels, parts: Sequence[Part]) -> tuple[Pixels, NDArray[np.float32]]:
     """``parts`` on ``ground``, and how much of each pixel they cover, float32 [H, W], 0..1.
 
-    Where only one part lies at its full weight its pixels are the source's, unchanged.
+    Where only one part lies at its full weight its pixels are the source's, unchanged. Weights of
+    parts as ``layout.lay_out`` places them add up to at most 1.
     """
     total = np.zeros(ground.shape[:2], np.float32)
     mixed = np.zeros(ground.shape, np.float32)
@@ -88,6 +89,5 @@ def blend(ground: Pixels, parts: Sequence[Part]) -> tuple[Pixels, NDArray[np.flo
         total[place] += weight
         mixed[place] += weight[..., None] * part.pixels()
     cover = np.minimum(total, 1)
-    mixed /= np.maximum(total, 1)[..., None]
     mixed += (1 - cover)[..., None] * ground
     return np.rint(mixed).clip(0, 255).astype(np.uint8), cover

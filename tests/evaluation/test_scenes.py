@@ -27,6 +27,7 @@ from evaluation.scenes.compose import Composition, blend, compose
 from evaluation.scenes.folder import Wanted, make_scenes
 from evaluation.scenes.layout import BINS, lay_out, sources_of, turn_of
 from evaluation.scenes.light import Sensor, to_light, to_pixels
+from evaluation.scenes.negatives import add_negatives
 from evaluation.scenes.packing import Rect, place, without
 from evaluation.scenes.parts import FEATHER_PX, Part, Source
 from evaluation.scenes.report import judged_scenes, negative_rows, recall_rows
@@ -282,6 +283,31 @@ def test_negatives_keep_off_labels(scenes: Path) -> None:
             assert not negative.meets(Rect(int(x1), int(y1), int(np.ceil(x2)), int(np.ceil(y2))))
 
 
+def test_negatives_find_the_one_free_place(textures: Path) -> None:
+    """Labels everywhere but in the lower right quarter: with their margin they fill the rest."""
+    pixels = np.full((640, 760, 3), 90, np.uint8)
+    taken = [
+        Box(x, y, x + 20, y + 20)
+        for x in range(0, 740, 40)
+        for y in range(0, 620, 40)
+        if x < 380 or y < 320
+    ]
+    for seed in range(5):
+        made, negatives = add_negatives(
+            pixels, np.zeros((640, 760), np.float32), taken, textures, np.random.default_rng(seed)
+        )
+        assert all(one.place.x1 >= 370 and one.place.y1 >= 310 for one in negatives)
+        assert (made[:310] == 90).all()
+
+
+def test_each_scene_has_weather_of_its_own(scenes: Path) -> None:
+    rows = [json.loads(line) for line in (scenes / "scenes.jsonl").read_text().splitlines()]
+    for variation in OTHERS:
+        first, second = (row["effects"] for row in rows if row["variation"] == variation)
+        assert [one["name"] for one in first] == [one["name"] for one in second]
+        assert first != second
+
+
 def test_nothing_but_the_negatives_is_drawn_over(composed: Composition, textures: Path) -> None:
     ground = street(textures, SIZE, composed.seed, cars=0, posters=0).pixels
     blended, _ = blend(ground, composed.parts)
@@ -497,6 +523,10 @@ def sources(draw: st.DrawFn) -> list[Source]:
 def test_parts_keep_off_what_counts_in_others(drawn: list[Source], seed: int) -> None:
     parts = lay_out(drawn, "face", (800, 600), np.random.default_rng(seed))
     canvas = Rect(0, 0, 800, 600)
+    cover = np.zeros((600, 800))
+    for part in parts:
+        at = part.extent
+        cover[at.y1 : at.y2, at.x1 : at.x2] += part.weight()
     assert len({part.source.picture.image for part in parts}) == len(parts)
     for part in parts:
         assert canvas.holds(part.extent)
@@ -511,6 +541,7 @@ def test_parts_keep_off_what_counts_in_others(drawn: list[Source], seed: int) ->
                 int(np.ceil(box.y2)),
             )
             assert part.extent.holds(whole)
+        assert cover[part.extent.y1 : part.extent.y2, part.extent.x1 : part.extent.x2].max() < 1.001
         core = part.core
         if core.width > 0 and core.height > 0:
             assert not any(core.meets(other.extent) for other in parts if other is not part)
