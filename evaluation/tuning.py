@@ -61,14 +61,15 @@ def tune(
     """Choose thresholds for the heights of ``start``.
 
     From the lowest thresholds on, that one is raised which saves most false blurs for the recall
-    that it costs, as long as recall stays at ``target``, or, where no threshold gets there, at the
-    best that one gives. Recall comes first: a budget that cannot be kept so is told, not kept.
+    that it costs, as long as recall stays at ``target`` in every set, or, where no threshold gets
+    there, at the best that one gives: a large set does not pay for a small one. Recall comes
+    first: a budget that cannot be kept so is told, not kept.
 
     Args:
-        sets: the class's candidates, by set; every picture counts the same.
+        sets: the class's candidates, by set.
         start: says from which heights on thresholds may differ.
-        target: least recall of boxes of at least 12 px, 0..1.
-        budget: largest mean share of points outside that may change, 0..1.
+        target: least recall of boxes of at least 12 px in each set that has any, 0..1.
+        budget: largest mean share of points outside that may change, over all pictures, 0..1.
     """
     every = list(sets.values())
     thresholds = _chosen(every, start, target)
@@ -81,7 +82,8 @@ def tune(
         held_out.append(HeldOut(name, chosen, sets[name].at(chosen).point()))
     return Tuned(
         thresholds,
-        total.recall >= target and total.outside_mean <= budget,
+        all(one.recall >= target for one in found.values() if one.boxes.any())
+        and total.outside_mean <= budget,
         total.point(),
         {name: one.point() for name, one in found.items()},
         tuple(held_out),
@@ -91,11 +93,11 @@ def tune(
 
 def _chosen(sets: Sequence[ClassCandidates], start: Thresholds, target: float) -> Thresholds:
     now = Thresholds(start.starts, (GRID[0],) * len(start.starts))
-    found = _at(sets, now)
-    least = min(target, found.recall)
+    found = [one.at(now) for one in sets]
+    least = [min(target, one.recall) for one in found]
     while True:
         steps = [
-            (tried, _at(sets, tried))
+            (tried, [one.at(tried) for one in sets])
             for place, value in enumerate(now.values)
             for higher in GRID
             if higher > value
@@ -104,18 +106,23 @@ def _chosen(sets: Sequence[ClassCandidates], start: Thresholds, target: float) -
         allowed = [
             (tried, gives)
             for tried, gives in steps
-            if gives.outside_mean < found.outside_mean and gives.recall >= least
+            if _outside(gives) < _outside(found)
+            and all(one.recall >= low for one, low in zip(gives, least, strict=True))
         ]
         if not allowed:
             return now
         now, found = max(allowed, key=lambda step: _worth(found, step[1]))
 
 
-def _worth(before: Operated, after: Operated) -> tuple[float, float]:
-    """False blurs saved for each lost object; where none is lost, the more saved the better."""
-    saved = before.outside_mean - after.outside_mean
-    lost = float(before.hits.sum() - after.hits.sum())
+def _worth(before: Sequence[Operated], after: Sequence[Operated]) -> tuple[float, float]:
+    """False blurs saved for the recall lost in all sets; more, where none is lost."""
+    saved = _outside(before) - _outside(after)
+    lost = sum(was.recall - now.recall for was, now in zip(before, after, strict=True))
     return (saved / lost if lost > 0 else float("inf"), saved)
+
+
+def _outside(parts: Sequence[Operated]) -> float:
+    return _together(parts).outside_mean
 
 
 def _at(sets: Sequence[ClassCandidates], thresholds: Thresholds) -> Operated:
