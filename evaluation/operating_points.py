@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.annotations import LabelledBox, LabelledPicture
+from evaluation.annotations import LabelledPicture
 from evaluation.changed import outside_map
 from evaluation.obscured import BOX_SHARE
 from evaluation.summary import COUNTED_FROM_PX, Share, pooled_ratio, proportion, resamples
@@ -216,7 +216,7 @@ def _prepared(
     counted = [item for item in picture.boxes if item.label == label and not item.ignore]
     covers, which = [], []
     for item in counted:
-        cover, numbers = _cover(item, areas, width, height)
+        cover, numbers = covered_points(item.box, areas, width, height)
         covers.append(cover)
         which.append(numbers)
     step = max(1.0, math.sqrt(width * height / _PICTURE_POINTS))
@@ -237,11 +237,10 @@ def _prepared(
     )
 
 
-def _cover(
-    item: LabelledBox, areas: Floats, width: int, height: int
+def covered_points(
+    box: Box, areas: Floats, width: int, height: int
 ) -> tuple[Map, NDArray[np.int64]]:
-    """[k, points] what areas cover of a box, and which areas these are."""
-    box = item.box
+    """[k, points] what ``areas`` [n, 4] cover of a box, and which k of the areas meet it."""
     x1, x2 = max(box.x1, 0), min(box.x2, width)
     y1, y2 = max(box.y1, 0), min(box.y2, height)
     meet = (areas[:, 0] < x2) & (areas[:, 2] > x1) & (areas[:, 1] < y2) & (areas[:, 3] > y1)
