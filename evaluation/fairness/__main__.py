@@ -18,9 +18,9 @@ import cv2
 
 from evaluation.annotations import data_root
 from evaluation.candidates import DEFAULT_CACHE, open_cache
-from evaluation.fairness.causes import LOWER
 from evaluation.fairness.check import Check, check_redaction
 from evaluation.fairness.crops import FaceCrop, read_crops
+from evaluation.fairness.group_view import LOWER
 from evaluation.fairness.page import page
 from evaluation.fairness.places import WIDTH, Background, choose_backgrounds
 from evaluation.fairness.real_sets import (
@@ -170,7 +170,7 @@ def _check_arguments(given: argparse.Namespace) -> None:
             ("sizes", min(given.sizes), 8),
             ("backgrounds", given.backgrounds, 1),
             ("places", given.places, 1),
-            ("width", given.width, 4 * max(given.sizes)),
+            ("width", given.width, 200),
             ("processes", given.processes, 1),
             ("check", given.check, 0),
         )

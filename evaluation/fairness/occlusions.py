@@ -1,4 +1,4 @@
-"""Sunglasses, a surgical mask, a cap: drawn on aligned crops at proportions that fit them all.
+"""Sunglasses, a mask, a cap: drawn on aligned crops at proportions that fit them all.
 
 UTKFace's crops are aligned: pupils lie near (0.31, 0.31) and (0.69, 0.31) of their sides, the tip
 of the nose near (0.5, 0.57), the mouth near 0.76 and the chin near 0.96 of the height. No landmark
@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-Occlusion = Literal["none", "sunglasses", "mask", "hat"]
-OCCLUSIONS: tuple[Occlusion, ...] = ("none", "sunglasses", "mask", "hat")
+Occlusion = Literal["none", "sunglasses", "mask", "dark mask", "hat"]
+OCCLUSIONS: tuple[Occlusion, ...] = ("none", "sunglasses", "mask", "dark mask", "hat")
 
 _GLASS = (0.012, 0.011, 0.012)
 _FRAME = (0.006, 0.006, 0.006)
-_CLOTH = (0.36, 0.50, 0.58)
+# A surgical mask and a black one: how a mask stands out from skin depends on both.
+_CLOTHS = {"mask": (0.36, 0.50, 0.58), "dark mask": (0.02, 0.02, 0.022)}
 _CAP = (0.030, 0.035, 0.060)
 # Below a brim less light falls on the face: this share remains.
 _SHADE = 0.55
@@ -46,14 +47,15 @@ def occluded(canvas: Floats, alpha: Floats, side: int, margin: int, what: Occlus
             temple = [(x + out * 0.14, 0.27), (x + out * 0.27, 0.25), (x + out * 0.27, 0.28)]
             pen.paint(pen.polygon([*temple, (x + out * 0.14, 0.31)]), _FRAME)
         pen.paint(pen.polygon([(0.44, 0.27), (0.56, 0.27), (0.56, 0.31), (0.44, 0.31)]), _FRAME)
-    elif what == "mask":
+    elif what in _CLOTHS:
+        colour = _CLOTHS[what]
         outline = [(0.50, 0.44), (0.64, 0.49), (0.90, 0.53), (0.88, 0.78), (0.74, 0.97)]
         outline += [(0.50, 1.03), (0.26, 0.97), (0.12, 0.78), (0.10, 0.53), (0.36, 0.49)]
         cloth = pen.polygon(outline)
-        pen.paint(cloth, _CLOTH, pen.rounded())
+        pen.paint(cloth, colour, pen.rounded())
         for y in (0.60, 0.70, 0.80):
             fold = pen.polygon([(0.14, y), (0.5, y + 0.03), (0.86, y), (0.5, y + 0.05)])
-            pen.paint(fold * cloth, tuple(0.72 * value for value in _CLOTH))
+            pen.paint(fold * cloth, tuple(0.72 * value for value in colour))
     elif what == "hat":
         pen.shade(0.12, 0.40, _SHADE)
         crown = pen.ellipse(0.49, 0.04, 0.50, 0.33) * (pen.ys < 0.10)

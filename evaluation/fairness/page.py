@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.fairness.causes import LOWER
+from evaluation.fairness.group_view import LOWER
 from evaluation.fairness.report import FairnessReport
 from evaluation.fairness.spread import GOAL, LEAST_PEOPLE
 from evaluation.markdown import table
@@ -18,6 +18,16 @@ TRAINING = (
     "blur of its web photographs, but no skin tone, age or gender, and neither do our own train "
     "sets. So it cannot be said whether a group had too few examples, too uniform ones, or whether "
     "the model is too small: only scores, light, contrast and size can be compared."
+)
+SPREADS = (
+    f"Groups of fewer than {LEAST_PEOPLE} people are left out. The largest of several noisy values "
+    "is too large: *by lot* is the mean spread if people were put into groups by lot, p the share "
+    "of 4,000 such lots with at least the spread found. *Detectable* is the smallest shortfall of "
+    "the smallest group that would be found with 80 % power (z test at 5 % over the number of "
+    "groups). *Goal*: `met` when both the interval's end and what is detectable lie below "
+    f"{100 * GOAL:.0f} points, `missed` when the interval begins above and p < 0.05, else `open`. "
+    "Under all conditions {} spreads were looked at, {} with p < 0.05; about {} would be by "
+    "chance if there were no differences."
 )
 
 
@@ -98,18 +108,8 @@ def _spreads(report: FairnessReport) -> str:
                 ]
             )
     least = sum(one.spread.p < _ALPHA for one in report.spreads)
-    return (
-        table(rows, texts=4)
-        + f"\n\nGroups of fewer than {LEAST_PEOPLE} people are left out. The largest of several "
-        "noisy values is too large: *by lot* is the mean spread if people were put into groups by "
-        "lot, p "
-        "the share of 4,000 such lots with at least the spread found. *Detectable* is the smallest "
-        "shortfall of the smallest group that would be found with 80 % power (z test at 5 % over "
-        f"the number of groups). *Goal*: `met` when the interval ends below {100 * GOAL:.0f} "
-        "points, `missed` when it begins above and p < 0.05, else `open`. Under all conditions "
-        f"{len(report.spreads)} spreads were looked at, {least} with p < 0.05; about "
-        f"{len(report.spreads) * _ALPHA:.0f} would be by chance if there were no differences."
-    )
+    chance = round(len(report.spreads) * _ALPHA)
+    return f"{table(rows, texts=4)}\n\n{SPREADS.format(len(report.spreads), least, chance)}"
 
 
 def _groups(report: FairnessReport) -> str:

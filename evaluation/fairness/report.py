@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from evaluation.fairness.causes import Association, Cause, associations, cause_of
+from evaluation.fairness.associations import Association, associations
+from evaluation.fairness.causes import Cause, cause_of
 from evaluation.fairness.check import Check
 from evaluation.fairness.crops import DIMENSIONS, FaceCrop, group_order
 from evaluation.fairness.real_sets import OcclusionRecall, ThresholdCost

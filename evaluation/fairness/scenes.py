@@ -49,6 +49,7 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(occlusion="sunglasses"),
     Condition(occlusion="mask"),
     Condition(occlusion="hat"),
+    Condition(occlusion="dark mask"),
 )
 
 

@@ -70,7 +70,7 @@ class Spread:
     @property
     def verdict(self) -> str:
         """On the goal: ``met`` or ``missed`` where the data say so, else ``open``."""
-        if self.spread.high < GOAL:
+        if self.spread.high < GOAL and self.detectable < GOAL:
             return "met"
         if self.spread.low > GOAL and self.p < _LEVEL:
             return "missed"
