@@ -119,6 +119,13 @@ class _Counts:
         value = float(parts @ (hits.sum(axis=1) / totals.sum(axis=1)))
         return value, np.asarray(_ratio(weights @ hits.T, weights @ totals.T) @ parts, np.float64)
 
+    def bounded(self, value: float, drawn: Floats, used: NDArray[np.bool_]) -> Share:
+        """A matched recall's interval; the exact one of as many pictures where all are obscured."""
+        if value < 1:
+            return _share(value, drawn)
+        pictures = np.count_nonzero(self.totals[used].sum(axis=0))
+        return Share(1.0, float(0.025 ** (1 / pictures)), 1.0)
+
     def raw(self, weights: Floats) -> Share:
         """Recall whatever the heights."""
         hits, totals = self.hits.sum(axis=0), self.totals.sum(axis=0)
@@ -144,10 +151,20 @@ def _compared(
         boxes,
         raw,
         tuple(one for (_, _, one), used in zip(_BINS, shared.tolist(), strict=True) if used),
-        _share(value, drawn),
-        _share(bare_value, bare_drawn),
-        _share(value - bare_value, drawn - bare_drawn),
+        own.bounded(value, drawn, shared),
+        bare.bounded(bare_value, bare_drawn, shared),
+        _difference(
+            own.bounded(value, drawn, shared),
+            bare.bounded(bare_value, bare_drawn, shared),
+            drawn - bare_drawn,
+        ),
     )
+
+
+def _difference(ours: Share, bare: Share, drawn: Floats) -> Share:
+    if ours.value == bare.value == 1:  # drawing all-obscured faces again tells nothing
+        return Share(0.0, ours.low - 1, 1 - bare.low)
+    return _share(ours.value - bare.value, drawn)
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:

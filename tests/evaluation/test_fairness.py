@@ -383,6 +383,20 @@ def test_matching_heights_takes_out_what_heights_do() -> None:
     assert masked.difference.value == pytest.approx(0, abs=1e-9)
 
 
+def test_all_obscured_photographs_are_no_certainty() -> None:
+    def picture(occlusion: str) -> tuple[LabelledPicture, list[Candidate]]:
+        boxes = [Box(100 * number, 0, 100 * number + 60, 60) for number in range(5)]
+        items = tuple(LabelledBox("face", box, occlusion=occlusion) for box in boxes)
+        labels = LabelledPicture(occlusion, 600, 100, ("face",), items)
+        return labels, [Candidate("face", box, 0.9, 1.0, "native") for box in boxes]
+
+    _, masked = recalls_by_occlusion("set", [picture("none"), picture("mask")] * 4, POLICY)
+    assert masked.matched is not None
+    assert masked.difference is not None
+    assert masked.matched.low == pytest.approx(0.025**0.25)
+    assert masked.difference.low < -0.5 < 0.5 < masked.difference.high
+
+
 # the report
 
 
