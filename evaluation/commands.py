@@ -109,7 +109,9 @@ def evaluate(
     """Measure recall, false blurs and conditions on labelled pictures, with intervals."""
     from evaluation import operations
     from evaluation.evaluate import OUTPUTS
+    from evaluation.report import plots
 
+    plots.require()
     configure_logging(log_format, verbose=verbose)
     found = operations.sets_of(data, sets, reviewed=reviewed, format=format, classes=classes)
     command = f"streetblur {shlex.join(sys.argv[1:])}"

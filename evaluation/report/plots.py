@@ -124,19 +124,28 @@ def latencies(stages: Mapping[str, Latency]) -> str:
     return _svg(figure)
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def require() -> Any:
+    """matplotlib; asked for before anything that takes long.
+
+    Raises:
+        ConfigurationError: it is missing.
+    """
     try:
-        import matplotlib
-        from matplotlib.figure import Figure
+        import matplotlib.figure
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             "matplotlib is missing, which draws the report's plots",
             where="evaluation",
             fix="pip install 'streetblur[evaluate]'",
         ) from error
-    # only text and numbers are set here; nothing is shown, so no display is asked for
+    return matplotlib
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    matplotlib = require()
     matplotlib.rcParams.update(_STYLE)
-    figure = Figure(figsize=(width, height), layout="constrained")
+    # a figure of its own: nothing is shown, so no display is asked for
+    figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 

@@ -6,6 +6,7 @@ import base64
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from evaluation.evaluate import evaluate_outputs
 from evaluation.labelled_sets import LabelledSet
 from evaluation.oracle import redact
 from evaluation.picture import read_upright
+from evaluation.report import plots
 from evaluation.report.page import Extras, write_page
 from evaluation.report.thumbnails import CELLS, SIDE, worst_false_blurs, worst_misses
 from evaluation.verdicts import CurvePoint, Latency, Verdicts
+from pipeline.errors import ConfigurationError
 from serving.geometry import Box
 
 FACE, ELSEWHERE = Box(180, 70, 270, 190), Box(20, 300, 120, 400)
@@ -144,6 +147,13 @@ def test_pictures_that_are_gone_are_left_out(one_set: LabelledSet, outputs: Path
     found = verdicts_of(one_set, outputs)
     (one_set.folder / "0.png").unlink()
     assert worst_misses(found.sets, [one_set]) == []
+
+
+def test_a_missing_library_is_told_before_anything_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ConfigurationError, match=r"matplotlib is missing.*streetblur\[evaluate\]"):
+        plots.require()
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
