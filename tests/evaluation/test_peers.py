@@ -198,7 +198,7 @@ def test_the_command_measures_the_sets_of_a_tools_class(data, tmp_path, with_too
     page_file, figures = tmp_path / "page.md", tmp_path / "figures.json"
     options = ["--data", str(data), "--outputs", str(tmp_path / "out"), "--every", "2"]
     assert command.main([*options, "--markdown", str(page_file), "--json", str(figures)]) == 0
-    row = "| tool | faces | face | 2 | 0 (0 boxes) | 0 | 2 | 0.0% | 0.0% - 0.0% | 0.00% | 0.00% |"
+    row = "| tool | faces | face | 2 | 0 (0 boxes) | 0 | 2 | 0.0% | 0.0% - 84.2% | 0.00% | 0.00% |"
     assert row in capsys.readouterr().out
     assert row in page_file.read_text()
     assert [one["score"]["name"] for one in json.loads(figures.read_text())["rows"]] == ["faces"]

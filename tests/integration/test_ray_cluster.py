@@ -198,6 +198,7 @@ def test_what_a_cluster_that_does_not_start_says_is_told(
         patch.setattr(ray, "init", fail)
         with caplog.at_level("WARNING"), pytest.raises(EngineUnavailable):
             connect(1, None)
-    told = [record.getMessage() for record in caplog.records]
+    # where the folder's name is too long for sockets, that is told, too
+    told = [line for one in caplog.records if not (line := one.getMessage()).startswith("Ray's")]
     assert told == ["gcs_server.err: well"] * 4 + ["gcs_server.err: Check failed: no threads"]
     assert ray_cluster._folders == []
