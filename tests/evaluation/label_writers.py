@@ -127,17 +127,17 @@ def yolo_line(number: int, corners: Sequence[float], picture: LabelledPicture) -
     return f"{number} {centre_x:.6f} {centre_y:.6f} {(x2 - x1) / w:.6f} {(y2 - y1) / h:.6f}"
 
 
-def library_coco(folder: Path, pictures: Sequence[LabelledPicture]) -> None:
+def supervision_coco(folder: Path, pictures: Sequence[LabelledPicture]) -> None:
     """COCO as the library writes it."""
     _dataset(folder, pictures).as_coco(annotations_path=str(folder / "annotations" / "set.json"))
 
 
-def library_voc(folder: Path, pictures: Sequence[LabelledPicture]) -> None:
+def supervision_voc(folder: Path, pictures: Sequence[LabelledPicture]) -> None:
     """VOC as the library writes it."""
     _dataset(folder, pictures).as_pascal_voc(annotations_directory_path=str(folder / "annotations"))
 
 
-def library_yolo(folder: Path, pictures: Sequence[LabelledPicture]) -> None:
+def supervision_yolo(folder: Path, pictures: Sequence[LabelledPicture]) -> None:
     """YOLO as the library writes it."""
     _dataset(folder, pictures).as_yolo(
         annotations_directory_path=str(folder / "labels"), data_yaml_path=str(folder / "data.yaml")

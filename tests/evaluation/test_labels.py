@@ -36,9 +36,9 @@ BY_HAND: dict[str, write.Writer] = {
     "yolo": write.write_yolo,
 }
 BY_LIBRARY: dict[str, write.Writer] = {
-    "coco": write.library_coco,
-    "voc": write.library_voc,
-    "yolo": write.library_yolo,
+    "coco": write.supervision_coco,
+    "voc": write.supervision_voc,
+    "yolo": write.supervision_yolo,
 }
 WRITERS = [
     *(pytest.param(name, writer, id=f"{name} by hand") for name, writer in BY_HAND.items()),
