@@ -22,6 +22,8 @@ from pipeline.redaction import RedactionBox, strength_order
 Floats = NDArray[np.float32]
 Longs = NDArray[np.int64]
 GREY = 128.0
+# Beyond the last pixel of any picture.
+FAR = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,34 +58,36 @@ class Expected:
         levels: [h, w] float32; meaningless where ``owner`` is -1.
         owner: [h, w] int32: number of the box that a sample is covered by, the strongest; -1
             where there is none.
-        mixed: [h, w] whether the soft edge of a stronger box reaches the sample.
+        mixed: [h, w] float32, how much of the sample soft edges of stronger boxes replace, 0..1.
     """
 
     levels: Floats
     owner: NDArray[np.int32]
-    mixed: NDArray[np.bool_]
+    mixed: Floats
 
 
 def expected(channel: Channel, boxes: Sequence[RedactionBox]) -> Expected:
     """The channel with ``boxes`` redacted without noise."""
     levels = channel.samples.copy()
     owner = np.full(levels.shape, -1, np.int32)
-    mixed = np.zeros(levels.shape, bool)
+    mixed = np.zeros(levels.shape, np.float32)
     numbers = {box: number for number, box in enumerate(boxes)}
     for box in sorted(set(boxes), key=strength_order):
-        reach = soft_edge(box)
-        near = _samples_of(channel, box.area, reach)
+        reach, area = soft_edge(box), _with_padding(box.area, channel.size)
+        near = _samples_of(channel, area, reach)
         if near is None:
             continue
         x1, y1, x2, y2 = near
-        away_x = _away(x1, x2, channel.left, channel.step_x, box.x1, box.x2)
-        away_y = _away(y1, y2, channel.top, channel.step_y, box.y1, box.y2)
+        away_x = _away(x1, x2, channel.left, channel.step_x, area[0], area[2])
+        away_y = _away(y1, y2, channel.top, channel.step_y, area[1], area[3])
         share = _share(away_x, away_y, reach)
         under = levels[y1:y2, x1:x2]
         under += share * (_layer(channel, box, near) - under)
         covered = share == 1
         owner[y1:y2, x1:x2][covered] = numbers[box]
-        mixed[y1:y2, x1:x2] = ~covered & (mixed[y1:y2, x1:x2] | (share > 0))
+        replaced = mixed[y1:y2, x1:x2]
+        replaced += share * (1 - replaced)
+        replaced[covered] = 0
     return Expected(levels, owner, mixed)
 
 
@@ -102,6 +106,14 @@ def cell_side(box: RedactionBox) -> int:
 def soft_edge(box: RedactionBox) -> int:
     """Pixels of the soft edge outside the box."""
     return round(box.style.feather * max(min(box.x2 - box.x1, box.y2 - box.y1), 0))
+
+
+def _with_padding(area: IntBox, size: tuple[int, int]) -> IntBox:
+    """``area``, without end where it reaches the picture's: a coder's padding goes on with it."""
+    right, bottom = (
+        FAR if end >= length else end for end, length in zip(area[2:], size, strict=True)
+    )
+    return (area[0], area[1], right, bottom)
 
 
 def _samples_of(channel: Channel, area: IntBox, reach: int) -> IntBox | None:

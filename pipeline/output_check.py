@@ -84,10 +84,20 @@ def check_output(
     else:
         _check_coded_again(original, stored, source_info, info, boxes)
     check_obscured(
-        original, stored, info, placed, policy.check.max_detail_gain, luma=spliced is not None
+        original,
+        stored,
+        info,
+        placed,
+        policy.check.max_detail_gain,
+        luma=spliced is not None,
+        tables=_tables(output) if info.format == "jpeg" else (),
     )
     if info.alpha:
         _check_alpha(to_upright(stored[..., -1], info.orientation), boxes)
+
+
+def _tables(jpeg: bytes) -> tuple[tuple[int, ...], ...]:
+    return segments.quantisation_tables(jpeg, segments.parse_jpeg(jpeg))
 
 
 def _check_coded_again(

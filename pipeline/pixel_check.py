@@ -15,12 +15,13 @@ from pipeline.expected import Channel
 from pipeline.images import ImageInfo
 from pipeline.jpeg.areas import McuArea, apart
 from pipeline.redaction import RedactionBox, needed_area
-from pipeline.residual import Coding, most_kept
+from pipeline.residual import Coding, coding_of, most_kept
 
 Floats = NDArray[np.float32]
 
 LOSSLESS = Coding(0.5, 0.5, 0.1)
-# At the qualities of photographs; finer detail than this is no likeness.
+# At the qualities of photographs; finer detail than this is no likeness. A JPEG with larger steps
+# adds more: at an edge of the mask its ringing looks like what stood there.
 LOSSY = Coding(5.0, 10.0, 1.5)
 # Pixels that a sample of colour spans: lossy coders keep no finer ones.
 COLOUR_STEP = 2
@@ -39,6 +40,7 @@ def check_obscured(
     max_gain: float,
     *,
     luma: bool,
+    tables: Sequence[Sequence[int]] = (),
 ) -> None:
     """See that little of what ``boxes`` had to take off the picture is left.
 
@@ -48,6 +50,7 @@ def check_obscured(
         boxes: in stored pixels.
         max_gain: share of its strength that detail may keep.
         luma: whether brightness alone is judged.
+        tables: of a JPEG: each component's quantisation steps, the average's first.
 
     Raises:
         OutputRejected: ``not_obscured``.
@@ -60,17 +63,33 @@ def check_obscured(
         if (found := needed_area(box, *size)) is not None
         for x1, y1, x2, y2 in [found]
     }
-    coding = LOSSLESS if info.format in ("png", "tiff") or info.lossless else LOSSY
+    codings = _codings(info, tables)
     for area in apart(needed.values()):
         own = [box for box, one in needed.items() if area.meets(one)]
         left, top = UNIT * area.left, UNIT * area.top
         part = np.s_[top : UNIT * area.bottom, left : UNIT * area.right]
         pair = [_channels(p[part], info, full, luma=luma) for p in (before, after)]
-        for (was, step, shared), (now, _, _) in zip(*pair, strict=True):
+        for number, ((was, step, shared), (now, _, _)) in enumerate(zip(*pair, strict=True)):
             channel = Channel(was, left // step, top // step, step, step, size, shared)
-            kept = most_kept(channel, partial(np.subtract, now), own, max_gain, coding)
+            kept = most_kept(
+                channel, partial(np.subtract, now), own, max_gain, codings[min(number, 1)]
+            )
             if kept is not None and kept.excess > 1:
                 raise OutputRejected("not_obscured", kept.what)
+
+
+def _codings(info: ImageInfo, tables: Sequence[Sequence[int]]) -> tuple[Coding, Coding]:
+    """What coding adds to brightness and to every other channel."""
+    if info.format in ("png", "tiff") or info.lossless:
+        return LOSSLESS, LOSSLESS
+    if not tables:
+        return LOSSY, LOSSY
+    steps = np.array(tables, np.int32)
+    first, rest = (
+        Coding(*np.maximum(LOSSY, coding_of(some)).tolist())
+        for some in (steps[0], steps[1:].max(axis=0, initial=1))
+    )
+    return first, rest
 
 
 def _channels(

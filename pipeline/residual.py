@@ -36,6 +36,8 @@ SMOOTH = 24
 EDGE = 6.0
 # Samples that have the same noise where the soft edge of one box mixes that of two.
 MIXED = 16
+# Above this quantisation step nothing of a smooth block is coded but its noise.
+FINE = 40
 # Side of the smallest part of a box that is judged for itself, in samples.
 SMALLEST_PART = 4
 
@@ -52,6 +54,19 @@ class Coding(NamedTuple):
     smooth: float
     rough: float
     averages: float
+
+
+def coding_of(steps: NDArray[np.int32]) -> Coding:
+    """What a JPEG's quantising adds: little where nothing is fine, whatever the steps there are.
+
+    Args:
+        steps: [64] quantisation steps, the average's first.
+    """
+    smooth, rough = (
+        math.sqrt(np.mean(np.square(some, dtype=float)) / 12)
+        for some in (np.minimum(steps, FINE), steps)
+    )
+    return Coding(smooth, rough, float(steps[0]) / 8 / math.sqrt(12))
 
 
 class Kept(NamedTuple):
@@ -97,7 +112,7 @@ def most_kept(
     rough, smooth = coding.rough**2 + loudest**2 + EDGE**2, coding.smooth**2
     uneven = _rough(aim.levels, aim.owner)
     coded = np.where(uneven, np.float32(rough), np.float32(smooth))
-    coded += aim.mixed * np.float32(MIXED * loudest**2)
+    coded += (aim.mixed > 0) * np.float32(MIXED * loudest**2)
     most: Kept | None = None
     for number, box in enumerate(boxes):
         place = _inside(channel, box.area)
@@ -111,12 +126,14 @@ def most_kept(
             np.ascontiguousarray(lost[place]),
             np.ascontiguousarray(rest[place]),
             coded[place] + np.float32(grain**2),
+            np.ascontiguousarray(aim.mixed[place]),
             place[1].start + channel.left,
             place[0].start + channel.top,
             max(min(sides), 1),
             max(sides),
             within**2 + coding.averages**2,
             cells**2 + coding.averages**2,
+            2 * loudest**2,
             max_gain,
         )
         if most is None or excess > most.excess:
@@ -205,13 +222,15 @@ def _differences(
     to_columns: Longs,
     coarse: float,
 ) -> Doubles:
-    """What squares differ by from the larger ones that hold them, added to ``wide_below`` [3, ...].
+    """What squares differ by from the larger ones that hold them, added to ``wide_below`` [4, ...].
 
     Returns:
-        [3]: what both sides have in common, the energy of what was lost, and the variance that
-        noise gives to the former; ``coarse`` is the part of it that does not average out.
+        [4]: what both sides have in common, the energy of what was lost, the variance that noise
+        gives to the former, and how far it goes with soft edges; ``coarse`` is the part of the
+        noise that does not average out.
     """
-    band = np.zeros(3)
+    band = np.zeros(4)
+    soft: Doubles = np.zeros((wide_count.shape[0] if sums.shape[0] > 3 else 0, wide_count.shape[1]))
     for row in range(count.shape[0]):
         to_row = to_rows[row]
         for column in range(count.shape[1]):
@@ -230,6 +249,14 @@ def _differences(
             band[0] += common
             band[1] += energy
             band[2] += chance
+            if soft.shape[0] > 0:
+                mixed = sums[3, row, column] / n - wide_sums[3, to_row, to_column] / parent
+                soft[to_row, to_column] += n * d * mixed
+    for row in range(soft.shape[0]):
+        for column in range(soft.shape[1]):
+            share = abs(soft[row, column])
+            wide_below[3, row, column] += share
+            band[3] += share
     return band
 
 
@@ -239,12 +266,14 @@ def _excess(
     lost: Floats,
     left: Floats,
     noise: Floats,
+    mixed: Floats,
     x: int,
     y: int,
     side: int,
     longest: int,
     within: float,
     cells: float,
+    layers: float,
     max_gain: float,
 ) -> float:
     """How far above what is allowed ``left`` follows ``lost`` at any scale: 1 is the bound.
@@ -254,16 +283,26 @@ def _excess(
     for all scales up to a square's side over that square, the share of ``lost`` that is in ``left``
     is found by regression, with the standard deviation that noise would give it.
 
+    Where a soft edge goes from one box's noise to another's, noise has the edge's own shape, over
+    any length of it: how far ``lost`` has that shape counts as noise, square by square, as if all
+    of it had the same sign.
+
     Args:
         own: [h, w] which samples are judged.
         noise: [h, w] variance of noise on each of them.
+        mixed: [h, w] see :class:`pipeline.expected.Expected`.
         x, y: place of the first of them in the channel: squares lie on its grid.
         side, longest: shorter and longer side of a cell, in samples.
         within, cells: variance of noise on averages of parts of cells and of cells.
+        layers: variance of what the noise of two boxes differs by.
     """
     height, width = own.shape
     count = np.empty((height, width))
-    sums = np.empty((3, height, width))
+    soft = False
+    for row in range(height):
+        for column in range(width):
+            soft = soft or (own[row, column] and mixed[row, column] > 0)
+    sums = np.empty((4 if soft else 3, height, width))
     for row in range(height):
         for column in range(width):
             here = 1.0 if own[row, column] else 0.0
@@ -271,8 +310,10 @@ def _excess(
             sums[0, row, column] = here * lost[row, column]
             sums[1, row, column] = here * left[row, column]
             sums[2, row, column] = here * noise[row, column]
-    below = np.zeros((3, height, width))
-    total = np.zeros(3)
+            if soft:
+                sums[3, row, column] = here * mixed[row, column]
+    below = np.zeros((4, height, width))
+    total = np.zeros(4)
     judged = count.sum()
     most = 0.0
     scale = 1
@@ -289,28 +330,38 @@ def _excess(
             count, sums, wide_count, wide_sums, wide_below, to_rows, to_columns, coarse
         )
         total += band
-        most = max(most, _above(band[0], band[1], band[2], judged, max_gain))
-        most = max(most, _above(total[0], total[1], total[2], judged, max_gain))
+        most = max(most, _above(band, layers, judged, max_gain))
+        most = max(most, _above(total, layers, judged, max_gain))
         scale *= 2
         if last:
             return most
         if scale >= SMALLEST_PART:
             for row in range(wide_count.shape[0]):
                 for column in range(wide_count.shape[1]):
-                    common, energy, chance = wide_below[:, row, column]
                     here = wide_count[row, column]
-                    most = max(most, _above(common, energy, chance, here, max_gain))
+                    most = max(most, _above(wide_below[:, row, column], layers, here, max_gain))
         count, sums, below = wide_count, wide_sums, wide_below
         x, y = x // 2, y // 2
 
 
 @compiled
-def _above(common: float, energy: float, chance: float, samples: float, max_gain: float) -> float:
-    """The share ``common / energy`` against what is allowed, and against what noise does.
+def _above(found: Doubles, layers: float, samples: float, max_gain: float) -> float:
+    """A share of detail against what is allowed, and against what noise does.
 
     Of either sign: a negative shows as much as the picture. A faint one comes of itself in a few
     samples, where noise is cut off at black and white: it takes twice as many deviations.
+
+    Args:
+        found: [4] of :func:`_differences`.
+        layers: see :func:`_excess`.
     """
+    common, energy, chance, shape = (
+        float(found[0]),
+        float(found[1]),
+        float(found[2]),
+        float(found[3]),
+    )
+    chance += layers * shape**2
     if energy <= FLAT * FLAT * samples or chance <= 0:
         return 0.0
     deviations = common / math.sqrt(chance) if common > 0 else -common / math.sqrt(chance) / 2

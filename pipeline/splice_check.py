@@ -8,7 +8,6 @@ by a decoder that shares no code with the splicing, and compared pixel by pixel 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -34,13 +33,10 @@ from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.jpeg.whole import WholePicture
 from pipeline.orientation import IntBox
 from pipeline.redaction import RedactionBox, touched_area
-from pipeline.residual import Coding, most_kept
+from pipeline.residual import coding_of, most_kept
 
 Pixels = NDArray[Any]
 Mask = NDArray[np.bool_]
-
-# Above this step nothing of a smooth block is coded but its noise.
-FINE = 40
 
 
 def check_spliced(
@@ -218,7 +214,7 @@ def _check_detail(
         )
         own = blocks.blocks(coded, area, component), blocks.blocks(uses, area, component)
         left = partial(_left, own[0], grid.steps, own[1])
-        kept = most_kept(channel, left, near[area], max_gain, _coding(grid))
+        kept = most_kept(channel, left, near[area], max_gain, coding_of(grid.steps))
         if kept is not None and kept.excess > 1:
             raise OutputRejected("not_obscured", kept.what)
 
@@ -246,15 +242,6 @@ def _left(coded: Shorts, steps: Ints, uses: Uses, expected: Floats) -> Floats:
     samples = np.zeros((rows, columns, 8, 8), np.float32)
     samples[seen] = BASIS.T @ natural.reshape(-1, 8, 8) @ BASIS
     return np.asarray(samples.transpose(0, 2, 1, 3).reshape(expected.shape))
-
-
-def _coding(grid: ComponentGrid) -> Coding:
-    """What quantising adds: little of it where nothing is fine, whatever the steps there are."""
-    steps = grid.steps.astype(float)
-    smooth, rough = (
-        float(np.sqrt(np.mean(some**2) / 12)) for some in (np.minimum(steps, FINE), steps)
-    )
-    return Coding(smooth, rough, float(steps[0]) / 8 / math.sqrt(12))
 
 
 def check_outside(

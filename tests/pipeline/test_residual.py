@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from evaluation import refusals
 from pipeline import redaction
@@ -19,7 +21,7 @@ from pipeline.images import ImageLimits, inspect_image
 from pipeline.noise import NoiseKey
 from pipeline.output_check import check_output
 from pipeline.policy import load_policy
-from pipeline.redaction import RedactionBox, redact_pixels
+from pipeline.redaction import Plane, RedactionBox, redact_pixels, redact_planes
 from serving.geometry import Box
 from tests.pipeline.pictures import DATA, box, faces, saved, textured
 
@@ -187,6 +189,66 @@ def test_what_is_expected_is_what_a_redaction_without_noise_gives() -> None:
         after = redact_pixels(before, boxes, KEY)
         judged = aim.owner >= 0
         assert np.abs(aim.levels - after)[judged].max(initial=0) <= 1.5, boxes
+
+
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("mode", ["blur", "pixelate", "solid"])
+def test_a_coder_s_padding_is_expected_as_it_is_redacted(mode: str, step: int) -> None:
+    """It shares its blocks with the picture's last samples."""
+    width, height = 197, 131
+    coded = textured(208, 144, 1)[::step, ::step].copy()
+    own = (-(-width // step), -(-height // step))
+    for area in ((150, 90, 197, 131), (150, 90, 240, 170), (20, 90, 120, 131), (150, 20, 196, 60)):
+        boxes = [box(*area, mode=mode, noise=0, strength=1.0, feather=0.1)]
+        after = coded.copy()
+        plane = Plane(coded, after, 0, 0, *own, step, step, None, step == 1)
+        redact_planes([plane], boxes, KEY.field(), (width, height))
+        channel = Channel(
+            coded.astype(np.float32), 0, 0, step, step, (width, height), shared=step == 1
+        )
+        aim = expected(channel, boxes)
+        assert np.abs(aim.levels - after).max() <= 1.5, area
+
+
+def refused_under(data: bytes, boxes: Sequence[RedactionBox], secrets: int = 20) -> int:
+    """How many of ``secrets`` good outputs are refused."""
+    info = inspect_image(data, ImageLimits())
+    refused = 0
+    for number in range(secrets):
+        noise = NoiseKey(b"a secret of the operator %7d" % number, "street/1.jpg")
+        made = redact_image(data, info, boxes, noise=noise, policy=POLICY)
+        refused += verdict(data, made, boxes, whole=True) != ""
+    return refused
+
+
+@pytest.mark.parametrize("height", [281, 285, 289])
+def test_good_outputs_pass_at_the_end_of_a_picture_that_is_padded(height: int) -> None:
+    """What its padding comes to is not what is left in its last row."""
+    before = textured(400, height) // 6 + 30
+    before[-8:] += 150
+    data = saved(before, "JPEG", quality=60, subsampling=2)
+    boxes = [box(20, height - 16, 380, height, strength=2.0, feather=0, noise=8)]
+    assert refused_under(data, boxes) == 0
+
+
+def test_good_outputs_of_coarse_files_pass_beside_what_stays_sharp() -> None:
+    """Where a block is half in a box, its ringing looks like the other half."""
+    dots = np.where(textured(200, 160, 1, 1) > 150, 235, 40).astype(np.uint8)
+    data = saved(np.dstack([dots] * 3), "JPEG", quality=5)
+    assert refused_under(data, [box(42, 33, 92, 51, strength=2.0, feather=0, noise=8)]) == 0
+
+
+@pytest.mark.parametrize("change", [8, 12, 20])
+def test_good_outputs_pass_where_one_box_s_noise_fades_into_another_s(change: int) -> None:
+    """The source's colours change over the same rows as the noise does."""
+    rows = np.clip((np.arange(900) - 137) / 38, 0, 1) * change - change / 2 + 128
+    colours = np.full((900, 700, 3), 128, np.uint8)
+    colours[:, :, 1] = rows[:, None]
+    file = io.BytesIO()
+    Image.fromarray(colours, "YCbCr").save(file, "JPEG", quality=92, subsampling=2)
+    style = {"strength": 2.0, "noise": 8, "feather": 0.07}
+    boxes = [box(100, 175, 564, 794, **style), box(124, 137, 528, 597, **style)]
+    assert refused_under(file.getvalue(), boxes) == 0
 
 
 def test_the_check_does_not_redact_with_the_code_it_checks(
