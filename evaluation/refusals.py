@@ -1,13 +1,13 @@
 """Does the check of outputs refuse good ones, and does it miss bad ones?
 
-``python -m evaluation.refusals [--data DIR] [--sets NAME ...] [--every N]``
+``python -m evaluation.refusals [--data DIR] [--sets NAME ...] [--every N] [--secrets N]``
 
-Labelled pictures are redacted and checked as before publishing. Good outputs: the labelled boxes as
-the default policy has them; in each mode; at other strengths; with three random boxes that overlap
-them, of any mode. Forged ones, one labelled box at a time: nothing redacted, cells of an eighth and
-a quarter of the policy's size, a box left out among others that overlap it, nothing redacted under
-a hundred boxes, colours left, the negative. Ends with 1 if a good output is refused, with 2 if it
-could not measure.
+Labelled pictures are redacted and checked as before publishing, good ones decoded as a whole, too.
+Good outputs: the labelled boxes as the default policy has them; each found twice, as detectors do;
+in each mode; at other strengths; with three random boxes that overlap them, of any mode. Forged
+ones, one labelled box at a time: nothing redacted, cells of an eighth and a quarter of the policy's
+size, a box left out among others that overlap it, nothing redacted under a hundred boxes, colours
+left, the negative. Ends with 1 if a good output is refused, with 2 if it could not measure.
 """
 
 from __future__ import annotations
@@ -137,14 +137,23 @@ class _Picture:
         written: Sequence[RedactionBox],
         asked: Sequence[RedactionBox],
         writer: Callable[[], AbstractContextManager[None]] = nullcontext,
+        *,
+        secret: int = 0,
+        whole: bool = False,
     ) -> bool:
-        """Whether the check refuses an output of ``written`` boxes where ``asked`` are due."""
-        noise = NoiseKey(b"a secret of the measurement, 32 b", self.path.name)
+        """Whether the check refuses an output of ``written`` boxes where ``asked`` are due.
+
+        Args:
+            writer: within it, the output is written.
+            secret: number of the secret that its noise is drawn from.
+            whole: whether the output is decoded as a whole, too.
+        """
+        noise = NoiseKey(b"a secret of the measurement %8d" % secret, self.path.name)
         with writer():
             made = redact_image(self.data, self.info, written, noise=noise, policy=POLICY)
         try:
             check_output(
-                self.data, self.info, made.data, asked, POLICY, spliced=made.spliced, whole=False
+                self.data, self.info, made.data, asked, POLICY, spliced=made.spliced, whole=whole
             )
         except OutputRejected:
             return True
@@ -184,16 +193,33 @@ def hostile(picture: _Picture, draw: random.Random) -> list[RedactionBox]:
     return boxes
 
 
-def measure_good(picture: _Picture, draw: random.Random, counts: Counts) -> None:
+def found_twice(boxes: Sequence[RedactionBox], draw: random.Random) -> list[RedactionBox]:
+    """``boxes``, and each as a model finds it at another resolution: up to a tenth off."""
+
+    def moved(one: RedactionBox) -> RedactionBox:
+        width, height = one.x2 - one.x1, one.y2 - one.y1
+        x1, y1, x2, y2 = (
+            round(edge + draw.uniform(-0.1, 0.1) * side)
+            for edge, side in zip(one.area, (width, height, width, height), strict=True)
+        )
+        return one.moved((x1, y1, x2, y2))
+
+    return [box for one in boxes for box in (one, moved(one))]
+
+
+def measure_good(picture: _Picture, draw: random.Random, counts: Counts, secrets: int) -> None:
     """Count good outputs that are refused."""
     kinds: dict[str, list[RedactionBox]] = {}
     if picture.boxes:
         kinds = {mode: styled(picture.boxes, mode=mode) for mode in MODES}
+        kinds["blur, each box found twice"] = found_twice(picture.boxes, draw)
         kinds |= {f"blur, strength {k}": styled(picture.boxes, strength=k) for k in (0.1, 1, 2)}
     kinds["with 3 random boxes of any style"] = hostile(picture, draw)
     for kind, boxes in kinds.items():
         largest = max(boxes, key=lambda one: min(one.x2 - one.x1, one.y2 - one.y1))
-        counts[kind, size_of(largest), picture.refused(boxes, boxes)] += 1
+        for secret in range(secrets):
+            refused = picture.refused(boxes, boxes, secret=secret, whole=True)
+            counts[kind, size_of(largest), refused] += 1
 
 
 def forgeries(
@@ -259,8 +285,12 @@ def label_files(folder: Path, sets: Sequence[str] | None) -> list[Path]:
     return files
 
 
-def measure(files: Sequence[Path], every: int) -> tuple[Counts, Counts, str]:
+def measure(files: Sequence[Path], every: int, secrets: int = 1) -> tuple[Counts, Counts, str]:
     """Good outputs by whether they are refused, forged ones by whether they pass, and a remark.
+
+    Args:
+        every: forged ones are of every so many pictures alone.
+        secrets: good ones are redacted with so many secrets each.
 
     Raises:
         AnnotationError: a label file is wrong, or a picture that it names is not there.
@@ -272,7 +302,7 @@ def measure(files: Sequence[Path], every: int) -> tuple[Counts, Counts, str]:
     for number, (file, labels) in enumerate(labelled):
         try:
             picture = _Picture(file, labels)
-            measure_good(picture, draw, good)
+            measure_good(picture, draw, good, secrets)
             if picture.info.format == "jpeg" and number % every == 0:
                 measure_forged(picture, forged)
         except ImageRefused:
@@ -299,9 +329,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--every", type=positive, default=1, help="forge for every n-th picture alone"
     )
+    parser.add_argument(
+        "--secrets", type=positive, default=1, help="redact good outputs with so many secrets each"
+    )
     options = parser.parse_args(argv)
     try:
-        good, forged, remark = measure(label_files(options.data, options.sets), options.every)
+        good, forged, remark = measure(
+            label_files(options.data, options.sets), options.every, options.secrets
+        )
     except (StreetblurError, ServingError) as error:
         print(error, file=sys.stderr)
         return 2

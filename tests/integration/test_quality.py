@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,8 +27,6 @@ OUTSIDE = {
 }
 KNOWN_MISSES = {"kaggle_cars": 0.02}
 """Over its ceiling, a known miss (docs/benchmarks/README.md), and how far it may go."""
-REFUSED_OF = 300
-"""Not more than one good output in so many may be refused (docs/benchmarks/refusals.md)."""
 SUBSET = {"facemask_kaggle": 1000, "facemask_ilc2021": 1000, "openalpr_us": 1000, "openalpr_eu": 57}
 
 pytestmark = pytest.mark.skipif(
@@ -57,25 +54,15 @@ def run_over_s3(server, bucket: str, sources: list[Path], folder: Path) -> Path:
     done = streetblur(
         "run", *places, "--endpoint-url", server.endpoint_url, "--log-format", "json", timeout=3600
     )
-    # Noise is drawn anew in each run, and of some thousand good outputs the check refuses one: what
-    # is held here is quality, and a refused output counts as not published.
     told = done.stdout[-1500:] + done.stderr[-3000:]
-    assert done.returncode in (0, 3), told
+    assert done.returncode == 0, told
     summary = json.loads(blurred.get("_streetblur/quality/summary.json"))
-    refused = len(sources) - summary["published"]
-    assert (summary["quarantined"], summary["failed"]) == (refused, 0), told
-    assert refused <= len(sources) // REFUSED_OF, told
-    assert not refused or f"quarantined: output_rejected | {refused}" in _plain(done.stdout), told
+    assert summary["published"] == len(sources), told
     keys = [item.key for item in blurred.list(exclude=("_streetblur/",))]
-    assert len(keys) == summary["published"]
+    assert len(keys) == len(sources)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(download, keys))
     return folder
-
-
-def _plain(table: str) -> str:
-    """A printed table with single spaces and bars."""
-    return re.sub(r" +", " ", table.replace("│", "|"))
 
 
 def check_floors(scores: dict[str, SetScore]) -> None:
