@@ -58,7 +58,7 @@ bench: $(VENV)/.installed-dev  ## CPU of engine, allocator, features, runtimes, 
 quality: setup  ## all of dev through the pipeline; fails when a figure is worse than the baseline, beyond noise
 	$(BIN)/python -m evaluation.gate
 
-peers: setup  ## deface and OpenCV's plate cascade on dev, scored as ours; installs them into .peers/
+peers: setup  ## deface, OpenCV's plate cascade and ours on dev, by one rule; installs the former into .peers/
 	$(BIN)/python -m evaluation.peers --outputs peers-out --markdown docs/benchmarks/peers.md --json peers-out/peers.json
 
 lock: $(VENV)/.installed-dev  ## write the versions of this environment into constraints.txt

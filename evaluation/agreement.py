@@ -23,10 +23,9 @@ import cv2
 import numpy as np
 from rich.console import Console
 
-from evaluation.annotations import LabelledPicture, data_root, read_annotations
+from evaluation.annotations import LABEL_FILE, LabelledPicture, data_root, read_annotations
 from evaluation.judge import JudgedPicture
 from evaluation.markdown import table
-from evaluation.score import LABEL_FILE
 from evaluation.sweep import judge_setting
 from pipeline.decode import decode_upright
 from pipeline.errors import StreetblurError

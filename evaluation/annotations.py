@@ -17,6 +17,8 @@ from evaluation.attributes import Attributes
 from pipeline.errors import StreetblurError
 from serving.geometry import LABELS, Box, Label
 
+LABEL_FILE = "annotations.jsonl"
+
 
 class AnnotationError(StreetblurError):
     """A label file is missing or a line of it is wrong."""

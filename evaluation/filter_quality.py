@@ -23,10 +23,9 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from evaluation.annotations import LabelledPicture, data_root, read_annotations
+from evaluation.annotations import LABEL_FILE, LabelledPicture, data_root, read_annotations
 from evaluation.candidates import DEFAULT_CACHE, CandidateCache, open_cache
 from evaluation.roc import area_under_curve
-from evaluation.score import LABEL_FILE
 from pipeline.errors import StreetblurError
 from pipeline.policy import load_policy
 from serving.geometry import Candidate, FloatArray, Label, pairwise_iou

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.annotations import LabelledPicture, data_root, read_annotations
+from evaluation.annotations import LABEL_FILE, LabelledPicture, data_root, read_annotations
 from evaluation.candidates import DEFAULT_CACHE, CandidateCache, open_cache
-from evaluation.score import LABEL_FILE
 from pipeline.errors import StreetblurError
 from pipeline.policy import load_policy
 from serving.geometry import Candidate, Label, pairwise_iou

@@ -26,13 +26,13 @@ from unittest import mock
 import numpy as np
 
 from evaluation.annotations import (
+    LABEL_FILE,
     AnnotationError,
     LabelledPicture,
     data_root,
     read_annotations,
 )
 from evaluation.markdown import table
-from evaluation.score import LABEL_FILE
 from pipeline import redaction
 from pipeline.encode import redact_image
 from pipeline.errors import ImageRefused, OutputRejected, StreetblurError

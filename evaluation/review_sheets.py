@@ -24,12 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from evaluation.annotations import LabelledPicture, data_root, read_annotations
+from evaluation.annotations import LABEL_FILE, LabelledPicture, data_root, read_annotations
 from evaluation.candidates import DEFAULT_CACHE, CandidateCache, open_cache
 from evaluation.changed import GROWTH
 from evaluation.fit import MATCH_IOU
 from evaluation.picture import read_upright
-from evaluation.score import LABEL_FILE
 from pipeline.errors import StreetblurError
 from pipeline.policy import DEFAULT_POLICY, load_policy
 from serving.geometry import Box, Candidate, Label

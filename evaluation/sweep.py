@@ -26,10 +26,9 @@ from pathlib import Path
 import cv2
 from rich.console import Console
 
-from evaluation.annotations import LabelledPicture, data_root, read_annotations
+from evaluation.annotations import LABEL_FILE, LabelledPicture, data_root, read_annotations
 from evaluation.candidates import DEFAULT_CACHE, CandidateCache, open_cache
 from evaluation.judge import JudgedPicture, judge_file
-from evaluation.score import LABEL_FILE
 from evaluation.summary import COUNTED_FROM_PX, SetScore, summarise
 from pipeline.encode import redact_image
 from pipeline.errors import ConfigurationError, StreetblurError

@@ -11,12 +11,10 @@ from typing import Any
 
 from PIL import Image
 
-from evaluation.annotations import LabelledPicture
+from evaluation.annotations import LABEL_FILE, LabelledPicture
 from evaluation.demo.exif import exif_block
 from evaluation.demo.scenes import POSTERS, Scene, portrait, street
 from serving.geometry import LABELS
-
-LABEL_FILE = "annotations.jsonl"
 
 _THUMBNAIL_SIDE = 160
 

@@ -13,7 +13,8 @@ from evaluation.annotations import LabelledPicture
 from evaluation.demo.folder import label_file, make_folder
 from evaluation.demo.sheet import make_sheet
 from evaluation.demo.sources import fetch_photographs
-from evaluation.score import score_set
+from evaluation.judge_sets import judge_set
+from evaluation.summary import summarise
 from pipeline.errors import ConfigurationError
 
 _STREETBLUR = "import sys; from pipeline.cli import main; sys.exit(main())"
@@ -69,7 +70,8 @@ def _refuse_strangers(source: Path) -> None:
 def _report(
     labels: Sequence[LabelledPicture], source: Path, output: Path, console: Console
 ) -> None:
-    score = score_set(source, output, label_file(source), name="demo", processes=1)
+    judged = judge_set(labels, source, output, name="demo", processes=1)
+    score = summarise("demo", judged)
     for label, plural in (("face", "faces"), ("plate", "plates")):
         row = score.recall(label)
         if row is not None:

@@ -1,10 +1,11 @@
-"""``python -m evaluation.peers --outputs DIR``: other tools on labelled pictures, scored as ours.
+"""``python -m evaluation.peers --outputs DIR``: other tools and ours on labelled pictures.
 
-deface (faces) at its defaults and with boxes, and a cascade of OpenCV (plates) with a plain blur.
-Each obscures one class only and runs on the sets where that one is labelled. Outputs go to
-``DIR/TOOL/SET`` under the relative paths of their originals. On first use the tools are installed,
-each into an environment of its own; they run without network. Ends with 2 if something is missing
-from the table.
+deface (faces) at its defaults and with boxes, a cascade of OpenCV (plates) with a plain blur, and
+streetblur, once for faces alone and once for plates alone. Each obscures one class only, runs on
+the sets where that one is labelled, and is judged as ``streetblur evaluate`` judges: from its
+outputs, reviewed regions left out. Outputs go to ``DIR/TOOL/SET`` under the relative paths of their
+originals. On first use the other tools are installed, each into an environment of its own; they run
+without network. Ends with 2 if something is missing from the table.
 """
 
 from __future__ import annotations
@@ -13,98 +14,73 @@ import argparse
 import json
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from evaluation.annotations import LabelledPicture, data_root, read_annotations
+from evaluation.annotations import LabelledPicture, data_root
+from evaluation.judge_sets import judge_set
+from evaluation.labelled_sets import LabelledSet, find_sets
 from evaluation.markdown import table
 from evaluation.peers.environment import install
+from evaluation.peers.ours import OURS, Ours, run_ours
 from evaluation.peers.page import PeerScore, as_json, page, remarks, rows
 from evaluation.peers.run import run_peer
 from evaluation.peers.tools import PEERS, Peer
 from evaluation.refusals import positive
-from evaluation.score import LABEL_FILE, score_set
-from pipeline.errors import ConfigurationError, StreetblurError
+from evaluation.summary import summarise
+from pipeline.errors import StreetblurError
 from serving.errors import ServingError
 from serving.geometry import Label
 
 EXIT_INCOMPLETE = 2
+TOOLS: dict[str, Peer | Ours] = {**PEERS, **OURS}
 
 
-def labelled_folders(data: Path, names: Sequence[str] | None) -> list[Path]:
-    """The labelled folders under ``data``, or those of ``names``.
-
-    Raises:
-        ConfigurationError: there are none, or a name is not among them.
-    """
-    folders = {path.parent.name: path.parent for path in sorted(data.glob(f"*/{LABEL_FILE}"))}
-    wanted = list(folders) if names is None else names
-    unknown = [name for name in wanted if name not in folders]
-    if unknown or not wanted:
-        raise ConfigurationError(
-            f"no labelled folder {', '.join(unknown)}".rstrip(),
-            where=str(data),
-            fix=f"Each holds an {LABEL_FILE}; there are: {', '.join(folders) or 'none'}",
-        )
-    return [folders[name] for name in wanted]
-
-
-def chosen(folder: Path, label: Label, every: int) -> list[tuple[str, LabelledPicture]]:
-    """Every n-th of the pictures where ``label`` was annotated, each with its line.
-
-    Raises:
-        AnnotationError: wrong labels.
-    """
-    file = folder / LABEL_FILE
-    pictures = read_annotations(file)
-    lines = [line for line in file.read_text("utf-8").splitlines() if line.strip()]
-    labelled = [
-        (line, one)
-        for line, one in zip(lines, pictures, strict=True)
-        if label in one.labelled_classes
-    ]
-    return labelled[::every]
+def chosen(one: LabelledSet, label: Label, every: int) -> tuple[LabelledPicture, ...]:
+    """Every n-th of the pictures where ``label`` was annotated."""
+    return tuple(picture for picture in one.pictures if label in picture.labelled_classes)[::every]
 
 
 def measure(
-    peer: Peer, environment: Path, folder: Path, outputs: Path, every: int
+    tool: Peer | Ours, environment: Path, one: LabelledSet, outputs: Path, every: int
 ) -> PeerScore | None:
-    """Run a peer on a set and score it; None where its class is not labelled.
+    """Run a tool on a set and score it; None where its class is not labelled.
 
     Raises:
         StreetblurError: wrong labels, a missing picture, or a peer that writes nothing.
     """
-    labelled = chosen(folder, peer.label, every)
-    if not labelled:
+    pictures = chosen(one, tool.label, every)
+    if not pictures:
         return None
-    run = run_peer(peer, environment, [one for _, one in labelled], folder, outputs)
-    with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as labels:
-        labels.write("".join(f"{line}\n" for line, _ in labelled))
-        labels.flush()
-        score = score_set(folder, outputs, Path(labels.name), name=folder.name)
-    return PeerScore(peer, score, run)
+    if isinstance(tool, Ours):
+        run = run_ours(tool, pictures, one.folder, outputs)
+    else:
+        run = run_peer(tool, environment, pictures, one.folder, outputs)
+    judged = judge_set(pictures, one.folder, outputs, name=one.name)
+    return PeerScore(tool, summarise(one.name, judged), run)
 
 
 def measure_all(
-    peers: Sequence[Peer], folders: Sequence[Path], options: argparse.Namespace
+    tools: Sequence[Peer | Ours], sets: Sequence[LabelledSet], options: argparse.Namespace
 ) -> Iterator[PeerScore | str]:
-    """The row of each peer and set, or why there is none."""
-    for peer in peers:
+    """The row of each tool and set, or why there is none."""
+    for tool in tools:
+        environment = options.environments
         try:
-            environment = install(peer, options.environments, log=_say)
+            if isinstance(tool, Peer):
+                environment = install(tool, options.environments, log=_say)
         except ServingError as error:
-            yield f"{peer.name}: {error}"
+            yield f"{tool.name}: {error}"
             continue
-        for folder in folders:
-            outputs = options.outputs / peer.name / folder.name
+        for one in sets:
+            outputs = options.outputs / tool.name / one.name
             try:
-                measured = measure(peer, environment, folder, outputs, options.every)
+                measured = measure(tool, environment, one, outputs, options.every)
             except StreetblurError as error:
-                yield f"{peer.name}, {folder.name}: {error}"
+                yield f"{tool.name}, {one.name}: {error}"
                 continue
             if measured is not None:
-                _say(f"{peer.name}, {folder.name}: {measured.score.pictures} pictures")
+                _say(f"{tool.name}, {one.name}: {measured.score.pictures} pictures")
                 yield measured
 
 
@@ -114,22 +90,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--outputs", type=Path, required=True, help="folder for their outputs")
     parser.add_argument("--data", type=Path, default=data_root() / "dev", help="default: dev data")
     parser.add_argument("--sets", nargs="+", help="folders under the data; by default all labelled")
-    parser.add_argument("--only", nargs="+", choices=sorted(PEERS), help="tools; by default all")
+    parser.add_argument("--only", nargs="+", choices=sorted(TOOLS), help="tools; by default all")
     parser.add_argument("--every", type=positive, default=1, help="every n-th picture of a set")
     parser.add_argument("--environments", type=Path, default=Path(".peers"), help="of the tools")
     parser.add_argument("--markdown", type=Path, help="write the table as a page to this file")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args(arguments)
-    peers = [peer for name, peer in PEERS.items() if options.only is None or name in options.only]
+    tools = [tool for name, tool in TOOLS.items() if options.only is None or name in options.only]
     try:
-        folders = labelled_folders(options.data, options.sets)
+        sets = find_sets(options.data, options.sets or ())
     except StreetblurError as error:
         _say(str(error))
         return EXIT_INCOMPLETE
     options.outputs.mkdir(parents=True, exist_ok=True)
     scores: list[PeerScore] = []
     broken: list[str] = []
-    for result in measure_all(peers, folders, options):
+    for result in measure_all(tools, sets, options):
         if isinstance(result, str):
             _say(result)
             broken.append(result)

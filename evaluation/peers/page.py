@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from evaluation.markdown import table
+from evaluation.peers.ours import Ours
 from evaluation.peers.run import PeerRun
-from evaluation.peers.tools import PEERS, Peer
+from evaluation.peers.tools import Peer
 from evaluation.summary import COUNTED_FROM_PX, SetScore
 
 COUNTED = f">={COUNTED_FROM_PX} px"
@@ -32,9 +33,9 @@ HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class PeerScore:
-    """A peer on a set: what it did, and how its outputs were judged."""
+    """A tool on a set: what it did, and how its outputs were judged."""
 
-    peer: Peer
+    peer: Peer | Ours
     score: SetScore
     run: PeerRun
 
@@ -78,7 +79,11 @@ def remarks(scores: Sequence[PeerScore], broken: Sequence[str]) -> list[str]:
 def page(scores: Sequence[PeerScore], broken: Sequence[str], *, called: str) -> str:
     """A Markdown page: the table, what was left out, command, machine and versions."""
     said = remarks(scores, broken)
-    used = {one.peer.requirements: one.peer for one in scores}
+    used: dict[tuple[str, ...], list[str]] = {}
+    for one in scores:
+        names = used.setdefault(one.peer.packages, [])
+        if one.peer.name not in names:
+            names.append(one.peer.name)
     return "\n".join(
         [
             "# Other tools by the same rule",
@@ -86,7 +91,7 @@ def page(scores: Sequence[PeerScore], broken: Sequence[str], *, called: str) -> 
             f"Command: `{called}`  ",
             f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python "
             f"{platform.python_version()}  ",
-            *(f"{path.stem}: {', '.join(one.packages)}  " for path, one in used.items()),
+            *(f"{', '.join(names)}: {', '.join(packages)}  " for packages, names in used.items()),
             "",
             table(rows(scores), texts=3),
             "",
@@ -103,7 +108,7 @@ def as_json(scores: Sequence[PeerScore], broken: Sequence[str]) -> dict[str, Any
             {
                 "tool": one.peer.name,
                 "class": one.peer.label,
-                "command": list(PEERS[one.peer.name].command),
+                "command": list(one.peer.command),
                 "packages": list(one.peer.packages),
                 "score": asdict(one.score),
                 "run": asdict(one.run) | {"cpu_s_a_picture": one.run.cpu_s_a_picture},

@@ -87,9 +87,9 @@ def run_peer(
         ]
         for one in staged:
             (outputs / one.image).unlink(missing_ok=True)
-        before = _children_s()
+        before = children_s()
         failed = _run_all(peer, start, variables(environment), staged)
-        cpu_s = _children_s() - before
+        cpu_s = children_s() - before
         for one in staged:
             if one.output.is_file():
                 (outputs / one.image).parent.mkdir(parents=True, exist_ok=True)
@@ -168,6 +168,7 @@ def _said_of(one: _Staged, lines: Sequence[str]) -> str:
     return about[-1].replace(str(one.link), one.image).replace(one.link.name, one.image)
 
 
-def _children_s() -> float:
+def children_s() -> float:
+    """Processor time of all ended processes that this one has started."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

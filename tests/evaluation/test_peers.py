@@ -11,17 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.annotations import LabelledPicture, read_annotations
+from evaluation.annotations import LABEL_FILE, LabelledPicture, read_annotations
+from evaluation.demo.folder import make_folder
 from evaluation.demo.sources import FACES
+from evaluation.labelled_sets import find_sets
 from evaluation.peers import __main__ as command
 from evaluation.peers import page, tools
 from evaluation.peers.environment import install
 from evaluation.peers.haar_plates import blur_boxes
+from evaluation.peers.ours import OURS
 from evaluation.peers.page import PeerScore
 from evaluation.peers.run import PeerRun, run_peer
 from evaluation.peers.tools import PEERS, Peer
 from evaluation.picture import read_upright
-from evaluation.score import LABEL_FILE
 from evaluation.summary import summarise
 from pipeline.errors import ConfigurationError, StreetblurError
 from serving.errors import FetchFailed
@@ -188,8 +190,7 @@ def data(tmp_path: Path) -> Path:
 def with_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Peer:
     """The command knows one peer only, installed, that hands on every picture unchanged."""
     peer = tool(tmp_path / "environment")
-    monkeypatch.setattr(command, "PEERS", {"tool": peer})
-    monkeypatch.setattr(page, "PEERS", {"tool": peer})
+    monkeypatch.setattr(command, "TOOLS", {"tool": peer})
     monkeypatch.setattr(command, "install", lambda *a, **k: tmp_path / "environment")
     return peer
 
@@ -218,6 +219,40 @@ def test_a_set_that_is_not_there_is_told(data, tmp_path, with_tool, capsys):
     assert "no labelled folder nosuch" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("label", ["face", "plate"])
+def test_ours_obscures_one_class_alone(label, photographs, tmp_path, capsys):
+    """The other one is there, too, and is counted as changed nowhere."""
+    scenes, every = tmp_path / "scenes", tmp_path / "data" / "both"
+    pictures = make_folder(scenes, photographs)
+    one = next(p for p in pictures if {box.label for box in p.boxes} == {"face", "plate"})
+    (every / "images").mkdir(parents=True)
+    shutil.copy(scenes.parent / one.image, every / "images" / "one.jpg")
+    row = {"image": "images/one.jpg", "width": one.width, "height": one.height}
+    boxes = [
+        {"label": b.label, "xyxy": [b.box.x1, b.box.y1, b.box.x2, b.box.y2]}
+        for b in one.boxes
+        if b.label == label
+    ]
+    row |= {"labelled_classes": [label], "boxes": boxes}
+    (every / LABEL_FILE).write_text(json.dumps(row) + "\n")
+    name = f"streetblur-{label}s"
+    figures = tmp_path / "figures.json"
+    options = ["--data", str(tmp_path / "data"), "--outputs", str(tmp_path / "out")]
+    assert command.main([*options, "--only", *OURS, "--json", str(figures)]) == 0
+    (found,) = json.loads(figures.read_text())["rows"]
+    assert (found["tool"], found["class"], found["run"]["failed"]) == (name, label, [])
+    assert found["run"]["cpu_s"] > 0
+    rates = {r["group"]: r["recall"] for r in found["score"]["recalls"] if r["label"] == label}
+    assert rates["all"] == 1
+    source, output = (
+        read_upright(f / "images" / "one.jpg") for f in (every, tmp_path / "out" / name / "both")
+    )
+    for box in one.boxes:
+        x1, y1, x2, y2 = (round(v) for v in (box.box.x1, box.box.y1, box.box.x2, box.box.y2))
+        same = np.array_equal(source[y1:y2, x1:x2], output[y1:y2, x1:x2])
+        assert same == (box.label != label)
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", ["deface", "deface-boxes", "haar"])
 def test_the_real_tools_run_and_deface_hides_faces(name, photographs, tmp_path):
@@ -233,7 +268,8 @@ def test_the_real_tools_run_and_deface_hides_faces(name, photographs, tmp_path):
         rows[-1] |= {"labelled_classes": [peer.label], "boxes": boxes}
     (originals / LABEL_FILE).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     environment = install(peer, tools.HERE.parents[1] / ".peers")
-    measured = command.measure(peer, environment, originals, tmp_path / "out", 1)
+    (one,) = find_sets(originals)
+    measured = command.measure(peer, environment, one, tmp_path / "out", 1)
     assert measured is not None
     assert measured.run.failed == ()
     assert measured.score.judged == len(read_annotations(originals / LABEL_FILE)) == 2

@@ -1,4 +1,4 @@
-"""Scoring whole folders: what is counted, what is counted apart, and the command."""
+"""Scoring whole folders: what is counted, and what is counted apart."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import shutil
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from evaluation.annotations import AnnotationError, LabelledBox, LabelledPicture
+from evaluation.annotations import (
+    LABEL_FILE,
+    AnnotationError,
+    LabelledBox,
+    LabelledPicture,
+    read_annotations,
+)
 from evaluation.demo.folder import label_file, make_folder
 from evaluation.demo.sources import FACES
 from evaluation.judge import JudgedBox, JudgedPicture, judge, judge_file, locate
+from evaluation.judge_sets import judge_set
 from evaluation.oracle import redact
 from evaluation.picture import read_upright
-from evaluation.score import EXIT_NOT_SCORED, EXIT_OVER_BUDGET, main, score_all, score_set
-from evaluation.summary import summarise
+from evaluation.summary import SetScore, summarise
 from pipeline.errors import ConfigurationError
 from serving.geometry import Box
-from tests.evaluation.coding import coded
 
 NAME = "grace_hopper.jpg"
 FACE = LabelledBox("face", Box(*FACES[NAME]), occlusion="none")
@@ -45,8 +49,14 @@ def labelled_folder(tmp_path: Path, photographs: Path) -> Path:
                 "boxes": boxes,
             }
         )
-    (folder / "annotations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / LABEL_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+def score_set(folder: Path, outputs: Path) -> SetScore:
+    """``outputs`` judged by the labels of ``folder``."""
+    labels = read_annotations(folder / LABEL_FILE)
+    return summarise("faces", judge_set(labels, folder, outputs, name="faces"))
 
 
 def test_originals_as_outputs_score_nothing(labelled_folder: Path) -> None:
@@ -108,13 +118,6 @@ def test_no_output_at_all_is_an_error(labelled_folder: Path, tmp_path: Path) -> 
         score_set(labelled_folder, tmp_path / "empty")
 
 
-def test_only_folders_with_outputs_are_scored(labelled_folder: Path) -> None:
-    data = labelled_folder.parent
-    assert [score.name for score in score_all(data, data)] == ["faces"]
-    with pytest.raises(ConfigurationError, match="none with outputs"):
-        score_all(data, labelled_folder)
-
-
 def test_a_picture_is_found_with_and_without_its_first_folder(labelled_folder: Path) -> None:
     assert locate(labelled_folder, PICTURE.image) == locate(
         labelled_folder / "images", PICTURE.image
@@ -125,9 +128,9 @@ def test_a_picture_is_found_with_and_without_its_first_folder(labelled_folder: P
 def test_several_processes_give_the_same_answer(photographs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "input"
     make_folder(folder, photographs)
-    labels = label_file(folder)
-    alone = score_set(folder, folder, labels, processes=1)
-    assert score_set(folder, folder, labels, processes=2) == alone
+    labels = read_annotations(label_file(folder))
+    alone = judge_set(labels, folder, folder, name="demo", processes=1)
+    assert judge_set(labels, folder, folder, name="demo", processes=2) == alone
 
 
 def box(height: float, obscured: bool) -> JudgedBox:
@@ -160,44 +163,3 @@ def test_the_interval_holds_the_recall_and_is_repeatable() -> None:
     assert row is not None
     assert row.low < row.recall < row.high
     assert row == summarise("set", pictures).recall("face")
-
-
-def test_the_command_writes_json_and_keeps_the_budget(
-    labelled_folder: Path, tmp_path: Path
-) -> None:
-    figures = tmp_path / "figures.json"
-    command = ["--originals", str(labelled_folder), "--outputs", str(labelled_folder)]
-    assert main([*command, "--json", str(figures), "--policy", "default"]) == 0
-    written = json.loads(figures.read_text())["sets"][0]
-    assert written["name"] == "faces"
-    assert written["recalls"][0]["recall"] == 0
-
-
-def test_the_command_fails_over_the_budget(
-    labelled_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    outputs = tmp_path / "outputs"
-    outputs.mkdir()
-    source = read_upright(labelled_folder / "images" / NAME)
-    spoilt = coded(redact(source, [Box(0, 350, 512, 600)], "solid"), 90)
-    Image.fromarray(spoilt).save(outputs / NAME)
-    command = ["--originals", str(labelled_folder), "--outputs", str(outputs)]
-    assert main([*command, "--policy", "default"]) == EXIT_OVER_BUDGET
-    assert "over the budget" in capsys.readouterr().err
-
-
-def test_the_command_says_what_is_missing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    absent = str(tmp_path / "absent")
-    assert main(["--originals", absent, "--outputs", absent]) == EXIT_NOT_SCORED
-    assert "no such folder" in capsys.readouterr().err
-
-
-def test_command_writes_a_page(labelled_folder: Path, tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    arguments = ["--originals", str(labelled_folder), "--outputs", str(labelled_folder)]
-    main([*arguments, "--markdown", str(page)])
-    text = page.read_text()
-    assert "| faces | face | 2 | 0.0% |" in text
-    assert str(labelled_folder) in text
