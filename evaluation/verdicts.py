@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from evaluation.annotations import LabelledBox, LabelledPicture
 from evaluation.judge import JudgedPicture
+from evaluation.origin import Origin
 from evaluation.summary import SetScore, summarise
 from pipeline.errors import StreetblurError
 
@@ -82,6 +83,11 @@ class About:
     runtime: str = ""
     model_bytes: Mapping[str, int] = field(default_factory=dict)
     latency: Mapping[str, Latency] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> Origin:
+        """What made the outputs, and on which data."""
+        return Origin(self.data, self.policy, self.models, self.runtime)
 
 
 @dataclass(frozen=True, slots=True)

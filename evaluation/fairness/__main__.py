@@ -31,9 +31,10 @@ from evaluation.fairness.real_sets import (
     threshold_costs,
 )
 from evaluation.fairness.report import FairnessReport, about_run, make_report
-from evaluation.fairness.scenes import CONDITIONS, Stage, plan_scenes
+from evaluation.fairness.scenes import CONDITIONS, Stage, digest_of_scenes, plan_scenes
 from evaluation.fairness.trial import Trial, face_detectors, run_trial
 from evaluation.labelled_sets import find_sets
+from evaluation.origin import origin_of
 from evaluation.tune import with_candidates
 from pipeline.errors import ConfigurationError, StreetblurError
 from pipeline.policy import PrivacyPolicy, load_policy
@@ -112,16 +113,16 @@ def _trial(
     policy: PrivacyPolicy,
 ) -> Trial:
     stored = given.output / VERDICTS
+    origin = origin_of(policy, digest_of_scenes(crops, backgrounds))
     if not given.reuse:
-        trial = run_trial(crops, backgrounds, policy, processes=given.processes)
+        trial = run_trial(crops, backgrounds, policy, origin=origin, processes=given.processes)
         trial.write(stored)
         return trial
     trial = Trial.read(stored)
-    sizes = [place.size for one in backgrounds for place in one.places]
-    wanted = (len(CONDITIONS), len(sizes), len(crops))
-    if trial.obscured.shape != wanted or trial.sizes.tolist() != sizes:
+    if trial.origin != origin:
         raise ConfigurationError(
-            "the verdicts are of another run: other faces, sizes or places",
+            "the verdicts are of another run: other faces, sizes, places, policy, models or "
+            "runtime",
             where=str(stored),
             fix="Run without --reuse",
         )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evaluation.fairness.crops import FaceCrop
 from evaluation.fairness.group_view import GroupView, view_of
-from evaluation.fairness.readings import proposal, reading
+from evaluation.fairness.readings import likely_cause, proposal, reading
 from evaluation.fairness.real_sets import ThresholdCost
 from evaluation.fairness.spread import Spread
 from evaluation.fairness.trial import Trial
@@ -33,7 +33,8 @@ class Cause:
             to the people of both along with it (least squares).
         allowing_for_others: likewise with their other labels: ethnicity, gender, age.
         at_largest: the two groups' gap at the largest size.
-        reading: what that says, in words.
+        likely: what that says, in a few words.
+        reading: likewise, with its figures.
         proposal: what to train with.
     """
 
@@ -46,6 +47,7 @@ class Cause:
     allowing_for_light: float
     allowing_for_others: float
     at_largest: float
+    likely: str
     reading: str
     proposal: str
 
@@ -96,6 +98,7 @@ def cause_of(
         light,
         others,
         at_largest,
+        likely_cause(spread, worst, best, light, others, at_largest),
         reading(spread, worst, best, light, others, at_largest, largest, costs),
         proposal(trial.conditions[condition], dimension, size, spread),
     )

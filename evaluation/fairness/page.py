@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from evaluation.fairness.group_view import LOWER
 from evaluation.fairness.report import FairnessReport
 from evaluation.fairness.spread import GOAL, LEAST_PEOPLE
+from evaluation.fairness.tables import (
+    group_rows,
+    looked_at,
+    other_rows,
+    overall_rows,
+    points_text,
+    share_text,
+    spread_rows,
+)
 from evaluation.markdown import table
 from evaluation.summary import Share
 
-PLAIN = "normal"
-_ALPHA = 0.05
 TRAINING = (
     "The face detector's weights were trained by others, on WIDER FACE as its paper says "
     "(model_repository/face_detector/MODEL_CARD.md). That set labels pose, occlusion, light and "
@@ -29,16 +34,17 @@ SPREADS = (
     "Under all conditions {} spreads were looked at, {} with p < 0.05; about {} would be by "
     "chance if there were no differences."
 )
+OTHERS = "Worst group, spread in points with its interval, p.\n\n"
 
 
 def page(report: FairnessReport) -> str:
     """The whole page."""
     sections = [
         _head(report),
-        "## All faces\n\n" + _overall(report),
+        "## All faces\n\n" + table(overall_rows(report)),
         "## Spread between groups, normal light, nothing worn\n\n" + _spreads(report),
-        "## Recall by group, normal light, nothing worn\n\n" + _groups(report),
-        "## Spread under other conditions\n\n" + _others(report),
+        "## Recall by group, normal light, nothing worn\n\n" + table(group_rows(report), texts=2),
+        "## Spread under other conditions\n\n" + OTHERS + table(other_rows(report), texts=2),
         "## The same people at the same places\n\n" + _pairs(report),
     ]
     if report.photographs:
@@ -58,9 +64,10 @@ def _head(report: FairnessReport) -> str:
         "# Are all faces obscured alike?",
         "",
         f"Command: `{about.command}`  ",
-        f"Machine: {about.machine}; {about.runtime}  ",
+        f"Machine: {about.machine}; {about.origin.runtime}  ",
         f"Versions: {versions}  ",
-        f"Made: {about.created}, policy {about.policy}",
+        f"Made: {about.created}, policy {about.policy} ({about.origin.policy})  ",
+        f"Models: {about.origin.models}; digest of the data: {about.origin.data}",
         "",
         f"{about.people} people, each at the same places ({places}) under every condition; "
         f"{about.scenes} scenes on {', '.join(about.backgrounds)}. Intervals are 95 %, resampling "
@@ -79,69 +86,8 @@ def _head(report: FairnessReport) -> str:
     return "\n".join(lines)
 
 
-def _overall(report: FairnessReport) -> str:
-    sizes = _sizes(report)
-    rows = [["condition", *(f"{size} px" for size in sizes)]]
-    for name in dict.fromkeys(one.condition for one in report.overall):
-        own = {one.size: one.recall for one in report.overall if one.condition == name}
-        rows.append([name, *(_share(own[size]) for size in sizes)])
-    return table(rows)
-
-
 def _spreads(report: FairnessReport) -> str:
-    head = ["by", "size", "worst", "best", "spread, points", "by lot", "p", "detectable", "goal"]
-    rows = [head]
-    for one in report.spreads:
-        if one.condition == PLAIN:
-            found = one.spread
-            rows.append(
-                [
-                    one.dimension,
-                    f"{one.size} px",
-                    found.worst,
-                    found.best,
-                    _points(found.spread),
-                    f"{100 * found.by_chance:.1f}",
-                    f"{found.p:.3f}",
-                    f"{100 * found.detectable:.1f}",
-                    found.verdict,
-                ]
-            )
-    least = sum(one.spread.p < _ALPHA for one in report.spreads)
-    chance = round(len(report.spreads) * _ALPHA)
-    return f"{table(rows, texts=4)}\n\n{SPREADS.format(len(report.spreads), least, chance)}"
-
-
-def _groups(report: FairnessReport) -> str:
-    sizes = _sizes(report)
-    rows = [["by", "group", "people", *(f"{size} px" for size in sizes)]]
-    for dimension in dict.fromkeys(one.dimension for one in report.spreads):
-        own = {
-            one.size: {group.name: group for group in one.spread.groups}
-            for one in report.spreads
-            if (one.dimension, one.condition) == (dimension, PLAIN)
-        }
-        for name, group in next(iter(own.values())).items():
-            shares = [_share(own[size][name].recall) for size in sizes]
-            rows.append([dimension, name, str(group.people), *shares])
-    return table(rows, texts=2)
-
-
-def _others(report: FairnessReport) -> str:
-    rows = [["by", "condition", *(f"{size} px" for size in _sizes(report))]]
-    for dimension in dict.fromkeys(one.dimension for one in report.spreads):
-        for name in dict.fromkeys(one.condition for one in report.spreads):
-            if name != PLAIN:
-                cells = []
-                for size in _sizes(report):
-                    found = report.spread(dimension, size, name)
-                    cells.append(
-                        "-"
-                        if found is None
-                        else f"{found.worst} {_points(found.spread)}, p {found.p:.3f}"
-                    )
-                rows.append([dimension, name, *cells])
-    return "Worst group, spread in points with its interval, p.\n\n" + table(rows, texts=2)
+    return f"{table(spread_rows(report), texts=4)}\n\n{SPREADS.format(*looked_at(report))}"
 
 
 def _pairs(report: FairnessReport) -> str:
@@ -150,7 +96,7 @@ def _pairs(report: FairnessReport) -> str:
         [
             one.name,
             f"{one.size} px",
-            _share(one.recall),
+            share_text(one.recall),
             _signed(one.difference),
             f"{100 * one.detectable:.1f}",
         ]
@@ -169,9 +115,9 @@ def _photographs(report: FairnessReport) -> str:
                 one.occlusion,
                 ", ".join(one.bins) or "-",
                 str(one.boxes),
-                _share(one.raw),
-                _share(one.matched),
-                _share(one.bare),
+                share_text(one.raw),
+                share_text(one.matched),
+                share_text(one.bare),
                 "-" if one.difference is None else _signed(one.difference),
             ]
         )
@@ -187,7 +133,12 @@ def _costs(report: FairnessReport) -> str:
     for one in report.costs:
         threshold = "as the policy has it" if one.threshold is None else f"{one.threshold:g}"
         rows.append(
-            [one.set_name, threshold, _share(one.point.recall), _share(one.point.outside, 2)]
+            [
+                one.set_name,
+                threshold,
+                share_text(one.point.recall),
+                share_text(one.point.outside, 2),
+            ]
         )
     return table(rows, texts=2)
 
@@ -208,7 +159,7 @@ def _associations(report: FairnessReport) -> str:
 def _causes(report: FairnessReport) -> str:
     parts = [TRAINING]
     for one in report.causes:
-        gap = _points(one.spread.spread)
+        gap = points_text(one.spread.spread)
         at = ", ".join(
             f"{value:g}: {one.worst.recall_at[value]:.1%} and {one.best.recall_at[value]:.1%}"
             for value in LOWER
@@ -219,20 +170,6 @@ def _causes(report: FairnessReport) -> str:
             f"Recall of the two at thresholds {at}. To try: {one.proposal}."
         )
     return "\n\n".join(parts)
-
-
-def _sizes(report: FairnessReport) -> Sequence[int]:
-    return sorted(report.about.places)
-
-
-def _share(share: Share | None, digits: int = 1) -> str:
-    if share is None:
-        return "-"
-    return f"{share.value:.{digits}%} ({100 * share.low:.{digits}f}-{100 * share.high:.{digits}f})"
-
-
-def _points(share: Share) -> str:
-    return f"{100 * share.value:.1f} ({100 * share.low:.1f}-{100 * share.high:.1f})"
 
 
 def _signed(share: Share) -> str:

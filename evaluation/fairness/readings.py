@@ -35,6 +35,38 @@ def reading(
     return " ".join(said)
 
 
+def likely_cause(
+    spread: Spread,
+    worst: GroupView,
+    best: GroupView,
+    light: float,
+    others: float,
+    at_largest: float,
+) -> str:
+    """The same in a few words, for a table: the kind of miss that the worst group has more of,
+    and what at least half of the gap goes along with.
+    """
+    if spread.p >= _LEVEL:
+        return "none shown: chance alone gives such a gap"
+    ours, theirs = worst.misses, best.misses
+    more = {
+        "scored below the threshold": ours.near - theirs.near,
+        "covered too little": ours.partly - theirs.partly,
+        "not found at all": ours.absent - theirs.absent,
+    }
+    gap = spread.spread.value
+    beside = {
+        "small size": at_largest,
+        "light and contrast of the pictures": light,
+        "the groups' other labels": others,
+    }
+    along = [name for name, left in beside.items() if left < _MOSTLY_GONE * gap]
+    most = max(more, key=lambda name: more[name])
+    if not along:
+        return f"more faces {most}; neither size, light nor other labels account for half of it"
+    return f"more faces {most}; goes along with {' and '.join(along)}"
+
+
 def proposal(what: Condition, dimension: str, size: int, spread: Spread) -> str:
     """What to train with where ``spread`` was found."""
     least, most = max(8, size - 6), size + 8

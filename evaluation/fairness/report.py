@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,11 +15,12 @@ from evaluation.fairness.causes import Cause, cause_of
 from evaluation.fairness.check import Check
 from evaluation.fairness.crops import DIMENSIONS, FaceCrop, group_order
 from evaluation.fairness.real_sets import OcclusionRecall, ThresholdCost
-from evaluation.fairness.spread import Paired, Spread, paired, recall_of, spread_of
+from evaluation.fairness.spread import GOAL, Paired, Spread, paired, recall_of, spread_of
 from evaluation.fairness.trial import Trial
+from evaluation.figures_file import FiguresFile
+from evaluation.origin import Origin
 from evaluation.summary import Share
 from pipeline.policy import PrivacyPolicy
-from serving.backends.runtimes.choice import runtime_in_force
 
 PACKAGES = ("streetblur", "onnxruntime", "openvino", "numpy", "opencv-python-headless")
 
@@ -54,7 +54,8 @@ class About:
         machine: processor, cores, Python.
         versions: of packages, by name.
         policy: its name.
-        runtime: what ran the model.
+        origin: what the verdicts are of.
+        goal: largest spread that is aimed at, 0..1.
         people: how many faces.
         places: for each size in pixels, how many places each face stood at.
         backgrounds: the pictures.
@@ -66,7 +67,8 @@ class About:
     machine: str
     versions: dict[str, str]
     policy: str
-    runtime: str
+    origin: Origin
+    goal: float
     people: int
     places: dict[int, int]
     backgrounds: tuple[str, ...]
@@ -97,8 +99,19 @@ class FairnessReport:
 
     def write(self, path: Path) -> None:
         """Write all figures as JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        _FILE.write(self, path)
+
+    @classmethod
+    def read(cls, path: Path) -> FairnessReport:
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            FiguresUnreadable: the file is missing, damaged, or of another kind or format.
+        """
+        return _FILE.read(path)
+
+
+_FILE = FiguresFile("fairness", 1, FairnessReport, "python -m evaluation.fairness")
 
 
 def about_run(
@@ -112,7 +125,8 @@ def about_run(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         {name: version(name) for name in PACKAGES},
         policy.name,
-        runtime_in_force(),
+        trial.origin,
+        GOAL,
         people,
         {size: trial.places(size) for size in sizes},
         tuple(backgrounds),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import cv2
@@ -83,6 +85,23 @@ def plan_scenes(faces: int, places: Sequence[int], conditions: int) -> Iterator[
             for turn in range(faces):
                 numbers = (turn + step * np.arange(count)) % faces
                 yield Scene(background, condition, tuple(order[numbers].tolist()))
+
+
+def digest_of_scenes(crops: Sequence[FaceCrop], backgrounds: Sequence[Background]) -> str:
+    """16 hex digits that change with any face, label, background, place or condition."""
+    rows = [
+        [asdict(one) for one in CONDITIONS],
+        [(one.name, sorted(one.groups.items()), _digest(one.pixels)) for one in crops],
+        [
+            (one.name, [asdict(place) for place in one.places], _digest(one.pixels))
+            for one in backgrounds
+        ],
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+
+def _digest(pixels: Pixels) -> str:
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
 class Stage:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from evaluation.summary import Share, proportion, resamples
 
 Floats = NDArray[np.float64]
+Verdict = Literal["met", "missed", "open"]
 
 # Groups of fewer people are shown, but no spread is taken over them.
 LEAST_PEOPLE = 15
@@ -57,6 +59,7 @@ class Spread:
         p: share of such assignments with at least the spread found (permutation test).
         detectable: the smallest shortfall of the smallest counted group that would be found, see
             :func:`detectable`.
+        verdict: on the goal: ``met`` or ``missed`` where the data say so, else ``open``.
     """
 
     groups: tuple[GroupRecall, ...]
@@ -66,15 +69,7 @@ class Spread:
     by_chance: float
     p: float
     detectable: float
-
-    @property
-    def verdict(self) -> str:
-        """On the goal: ``met`` or ``missed`` where the data say so, else ``open``."""
-        if self.spread.high < GOAL and self.detectable < GOAL:
-            return "met"
-        if self.spread.low > GOAL and self.p < _LEVEL:
-            return "missed"
-        return "open"
+    verdict: Verdict
 
 
 def spread_of(
@@ -107,15 +102,24 @@ def spread_of(
     low, high = np.quantile(drawn, [0.025, 0.975])
     # a spread that is the same but for rounding is as large
     larger = int(np.count_nonzero(lots >= value - 1e-12))
+    spread, p = Share(value, float(low), float(high)), (1 + larger) / (1 + _RESAMPLES)
+    reach = _detectable_of(rates, [one.people for one in counted])
     return Spread(
         tuple(found),
         counted[int(means.argmin())].name,
         counted[int(means.argmax())].name,
-        Share(value, float(low), float(high)),
+        spread,
         float(lots.mean()),
-        (1 + larger) / (1 + _RESAMPLES),
-        _detectable_of(rates, [one.people for one in counted]),
+        p,
+        reach,
+        _on_goal(spread, p, reach),
     )
+
+
+def _on_goal(spread: Share, p: float, reach: float) -> Verdict:
+    if spread.high < GOAL and reach < GOAL:
+        return "met"
+    return "missed" if spread.low > GOAL and p < _LEVEL else "open"
 
 
 def detectable(recall: float, people: int, others: int, factor: float, groups: int) -> float:

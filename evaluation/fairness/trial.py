@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from evaluation.fairness.crops import FaceCrop
 from evaluation.fairness.judged import judge_boxes
 from evaluation.fairness.places import Background
 from evaluation.fairness.scenes import CONDITIONS, Condition, Scene, Stage, plan_scenes
+from evaluation.origin import UNKNOWN, Origin
 from pipeline.decode import decode_upright
 from pipeline.errors import ConfigurationError
 from pipeline.images import ImageLimits, inspect_image
@@ -41,6 +42,7 @@ class Trial:
         obscured: bool [conditions, places, faces].
         critical: float64, likewise, see :class:`evaluation.fairness.judged.JudgedFaces`.
         touched: float64, likewise.
+        origin: what the verdicts are of.
     """
 
     sizes: NDArray[np.int64]
@@ -48,6 +50,7 @@ class Trial:
     obscured: NDArray[np.bool_]
     critical: NDArray[np.float64]
     touched: NDArray[np.float64]
+    origin: Origin = UNKNOWN
 
     def write(self, path: Path) -> None:
         """Write the verdicts, without a pixel of anyone."""
@@ -61,6 +64,7 @@ class Trial:
                 obscured=self.obscured,
                 critical=self.critical,
                 touched=self.touched,
+                origin=np.array(astuple(self.origin)),
             )
 
     @classmethod
@@ -77,9 +81,12 @@ class Trial:
                 return cls(
                     found["sizes"],
                     tuple(known[name] for name in names),
-                    *(found[name] for name in ("obscured", "critical", "touched")),
+                    found["obscured"],
+                    found["critical"],
+                    found["touched"],
+                    Origin(*found["origin"].tolist()),
                 )
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, TypeError) as error:
             raise ConfigurationError(
                 f"no verdicts of an earlier run can be read ({type(error).__name__})",
                 where=str(path),
@@ -122,6 +129,7 @@ def run_trial(
     backgrounds: Sequence[Background],
     policy: PrivacyPolicy,
     *,
+    origin: Origin = UNKNOWN,
     conditions: Sequence[Condition] = CONDITIONS,
     processes: int = 1,
 ) -> Trial:
@@ -131,6 +139,7 @@ def run_trial(
         crops: the faces.
         backgrounds: where they stand.
         policy: which models look, and what is redacted.
+        origin: of the verdicts, for the record.
         conditions: light and occlusions.
         processes: at once; 1 is this one.
     """
@@ -152,7 +161,7 @@ def run_trial(
                 touched[scene.condition, places, scene.faces] = near
             progress.advance(task, len(block))
     sizes = np.array([place.size for one in backgrounds for place in one.places], np.int64)
-    return Trial(sizes, tuple(conditions), obscured, critical, touched)
+    return Trial(sizes, tuple(conditions), obscured, critical, touched, origin)
 
 
 _Given = tuple[tuple[FaceCrop, ...], tuple[Background, ...], tuple[Condition, ...], PrivacyPolicy]

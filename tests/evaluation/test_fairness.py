@@ -22,12 +22,20 @@ from evaluation.fairness.page import page
 from evaluation.fairness.patches import patch_of
 from evaluation.fairness.places import Background, Place, choose_backgrounds, choose_places
 from evaluation.fairness.real_sets import recalls_by_occlusion
-from evaluation.fairness.report import about_run, make_report
-from evaluation.fairness.scenes import CONDITIONS, Condition, Scene, Stage, plan_scenes
+from evaluation.fairness.report import FairnessReport, about_run, make_report
+from evaluation.fairness.scenes import (
+    CONDITIONS,
+    Condition,
+    Scene,
+    Stage,
+    digest_of_scenes,
+    plan_scenes,
+)
 from evaluation.fairness.spread import detectable, paired, spread_of
 from evaluation.fairness.tone import NOT_COMPUTABLE, crop_angle, lab, tone_class, typology_angle
 from evaluation.fairness.trial import Trial, face_detectors, run_trial
 from evaluation.operating_points import ClassCandidates, Thresholds
+from evaluation.origin import Origin
 from pipeline.errors import ConfigurationError
 from pipeline.policy import load_policy
 from serving.geometry import Box, Candidate
@@ -439,23 +447,29 @@ def test_the_report_names_the_worst_group_and_what_would_close_the_gap(tmp_path:
     assert cause.worst.misses.near == pytest.approx(29 / 60)
     assert cause.worst.recall_at[0.1] == 1
     assert "A lower threshold narrows the gap" in cause.reading
+    assert cause.likely == "more faces scored below the threshold; goes along with small size"
     assert cause.worst.scores[16] < cause.best.scores[16]
     assert cause.allowing_for_light == pytest.approx(29 / 60, abs=0.05)
     other = next(one for one in report.causes if one.dimension == "gender")
     assert "No difference beyond chance" in other.reading
+    assert other.likely == "none shown: chance alone gives such a gap"
     report.write(tmp_path / "fairness.json")
     stored = json.loads((tmp_path / "fairness.json").read_text())
     assert stored["about"]["people"] == 60
+    assert stored["about"]["goal"] == 0.05
+    assert {one["spread"]["verdict"] for one in stored["spreads"]} >= {"missed", "open"}
+    assert FairnessReport.read(tmp_path / "fairness.json") == report
     text = page(report)
     assert "**ethnicity, normal, 16 px: b**" in text
     assert "| ethnicity | 16 px | b | a | 48.3 (" in text
 
 
 def test_verdicts_are_read_as_they_were_written(tmp_path: Path) -> None:
-    trial = trial_of(6, [1])
+    trial = replace(trial_of(6, [1]), origin=Origin("d", "p", "m=1:f", "r"))
     trial.write(tmp_path / "trial.npz")
     again = Trial.read(tmp_path / "trial.npz")
     assert again.conditions == trial.conditions
+    assert again.origin == trial.origin
     for name in ("sizes", "obscured", "critical", "touched"):
         np.testing.assert_array_equal(getattr(again, name), getattr(trial, name))
     (tmp_path / "trial.npz").write_bytes(b"nothing")
@@ -495,7 +509,9 @@ def run(data: Path, output: Path, *more: str) -> int:
     return command.main([*common, "--processes", "1", "--no-photographs", *more])
 
 
-def test_the_command_measures_and_reports(data: Path, tmp_path: Path) -> None:
+def test_the_command_measures_and_reports(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output, markdown = tmp_path / "out", tmp_path / "fairness.md"
     assert run(data, output, "--markdown", str(markdown), "--check", "1", "--sizes", "48") == 0
     stored = json.loads((output / "fairness.json").read_text())
@@ -509,7 +525,28 @@ def test_the_command_measures_and_reports(data: Path, tmp_path: Path) -> None:
     assert run(data, output, "--reuse", "--check", "0", "--sizes", "48") == 0
     again = json.loads((output / "fairness.json").read_text())
     assert again["overall"] == stored["overall"]
+    assert stored["about"]["origin"]["policy"] == POLICY.digest()
+    assert "face_detector=1:" in stored["about"]["origin"]["models"]
     assert run(data, output, "--reuse", "--check", "0", "--sizes", "24") == 2
+    own = tmp_path / "own.yaml"
+    face = POLICY.face.model_copy(update={"threshold": {0: 0.9}})
+    own.write_text(POLICY.model_copy(update={"face": face}).to_yaml())
+    assert run(data, output, "--reuse", "--check", "0", "--sizes", "48", "--policy", str(own)) == 2
+    assert capsys.readouterr().err.count("the verdicts are of another run") == 2
+
+
+def test_the_digest_changes_with_faces_labels_and_places() -> None:
+    crops, streets = [crop(), crop((90, 60, 50))], [street()]
+    digest = digest_of_scenes(crops, streets)
+    assert digest == digest_of_scenes(crops, [street()])
+    others = [
+        digest_of_scenes(crops[::-1], streets),
+        digest_of_scenes([crop(), crop((90, 60, 51))], streets),
+        digest_of_scenes([replace(crops[0], groups={"ethnicity": "b"}), crops[1]], streets),
+        digest_of_scenes(crops, [street(129)]),
+        digest_of_scenes(crops, [replace(streets[0], places=(Place(61, 50, 24), PLACES[1]))]),
+    ]
+    assert len({digest, *others}) == 1 + len(others)
 
 
 @pytest.mark.parametrize(

@@ -24,13 +24,15 @@ from evaluation.picture import read_upright
 from evaluation.scenes.__main__ import main
 from evaluation.scenes.chance import chance
 from evaluation.scenes.compose import Composition, blend, compose
+from evaluation.scenes.figures import SceneFigures, figures_of, judged_scenes
 from evaluation.scenes.folder import Wanted, make_scenes
 from evaluation.scenes.layout import BINS, lay_out, sources_of, turn_of
 from evaluation.scenes.light import Sensor, to_light, to_pixels
 from evaluation.scenes.negatives import add_negatives
 from evaluation.scenes.packing import Rect, place, without
 from evaluation.scenes.parts import FEATHER_PX, Part, Source
-from evaluation.scenes.report import judged_scenes, negative_rows, recall_rows
+from evaluation.scenes.report import main as report_main
+from evaluation.scenes.report import negative_rows, recall_rows
 from evaluation.scenes.variations import VARIATIONS, effects_of, render, washed_out
 from evaluation.scenes.weather import Blur
 from pipeline.errors import ConfigurationError, StreetblurError
@@ -577,19 +579,41 @@ def test_the_report_tells_variations_apart(scenes: Path, tmp_path: Path) -> None
             pixels = redact(pixels, [*boxes, Box(*first["xyxy"])])
         Image.fromarray(pixels).save(tmp_path / picture.image, "BMP")
     verdicts = evaluate_outputs([one], tmp_path, name="oracle", command="", processes=1)
-    pictures = judged_scenes(scenes, verdicts)
+    figures = figures_of(scenes, verdicts, tmp_path)
+    assert (figures.about.scenes, figures.about.pictures) == (2, 2 * len(VARIATIONS))
+    assert figures.about.origin == verdicts.about.origin
     for label in ("face", "plate"):
-        head, *rows = recall_rows(pictures, label)
+        head, *rows = recall_rows(figures, label)
         assert [row[0] for row in rows] == list(VARIATIONS)
         assert head[:3] == [label, ">=12 px", "against day"]
         assert rows[0][1].startswith("100.0% of")
         assert rows[0][2] == "-"
         assert all(row[1].startswith("0.0% of") and row[2] == "-100.0" for row in rows[1:])
-    head, total, *_ = negative_rows(scenes, tmp_path)
+    head, total, *_ = negative_rows(figures)
     assert head == ["negatives", *VARIATIONS]
     assert total[0] == "all"
     assert int(total[1].split()[0]) >= 2
     assert all(cell.startswith("0 of") for cell in total[2:])
+
+
+def test_the_report_command_writes_the_figures_that_it_prints(
+    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Originals as outputs: nothing is obscured."""
+    (one,) = find_sets(scenes)
+    verdicts = evaluate_outputs([one], scenes, name="nothing", command="a command", processes=1)
+    verdicts.write(tmp_path / "verdicts.json")
+    assert report_main([str(scenes), str(tmp_path), "--outputs", str(scenes)]) == 0
+    printed = capsys.readouterr().out
+    stored = SceneFigures.read(tmp_path / "scenes.json")
+    assert stored == figures_of(scenes, verdicts, scenes)
+    for row in [*recall_rows(stored, "face"), *negative_rows(stored)]:
+        assert f"| {' | '.join(row)} |" in printed
+    other = tmp_path / "other.json"
+    assert report_main([str(scenes), str(tmp_path), "--json", str(other)]) == 0
+    assert SceneFigures.read(other) == replace(stored, negatives=())
+    assert report_main([str(scenes), str(tmp_path / "nowhere")]) == 1
+    assert "nowhere" in capsys.readouterr().err
 
 
 def test_a_report_on_other_pictures_is_refused(scenes: Path, data: Path) -> None:
