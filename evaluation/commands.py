@@ -95,6 +95,20 @@ def evaluate(
         Path | None,
         typer.Option("--against", help="verdicts.json of another run, to compare with."),
     ] = None,
+    fairness: Annotated[
+        Path | None,
+        typer.Option(
+            "--fairness",
+            help="fairness.json of `python -m evaluation.fairness`, for the page to show.",
+        ),
+    ] = None,
+    scenes: Annotated[
+        Path | None,
+        typer.Option(
+            "--scenes",
+            help="scenes.json of `python -m evaluation.scenes.report`, likewise.",
+        ),
+    ] = None,
     show_originals: Annotated[
         bool,
         typer.Option(
@@ -113,10 +127,17 @@ def evaluate(
 
     plots.require()
     configure_logging(log_format, verbose=verbose)
+    measured = operations.measured_apart(fairness, scenes)
     found = operations.sets_of(data, sets, reviewed=reviewed, format=format, classes=classes)
     command = f"streetblur {shlex.join(sys.argv[1:])}"
     options = operations.ReportOptions(
-        report, outputs, policy, against, show_originals=show_originals, as_json=as_json
+        report,
+        outputs,
+        policy,
+        against,
+        show_originals=show_originals,
+        measured=measured,
+        as_json=as_json,
     )
     if outputs is not None:
         verdicts = operations.judge_outputs(found, outputs, name, command, processes)

@@ -18,12 +18,14 @@ from evaluation.candidates import DEFAULT_CACHE, open_cache
 from evaluation.comparison import Difference, compare
 from evaluation.evaluate import JOB, evaluate_outputs, evaluate_pipeline, output_folders
 from evaluation.exposition import exposition
+from evaluation.fairness.report import FairnessReport
 from evaluation.headlines import print_headlines, print_tuned
 from evaluation.judge_sets import MOST_PROCESSES
 from evaluation.labelled_sets import REVIEWED, AnyFormat, LabelledSet, find_sets
 from evaluation.markdown import scores_page
 from evaluation.report.page import Extras, write_page
 from evaluation.report.thumbnails import worst_false_blurs, worst_misses
+from evaluation.scenes.figures import SceneFigures
 from evaluation.tune import Goal, refuse_shared_pictures, tune_policy, with_candidates
 from evaluation.verdicts import Verdicts
 from pipeline.access import spec_of
@@ -132,6 +134,29 @@ def work_folder(keep: Path | None) -> Iterator[Path]:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """Figures that were measured apart from the run."""
+
+    fairness: FairnessReport | None = None
+    scenes: SceneFigures | None = None
+
+
+NOTHING_APART = Measured()
+
+
+def measured_apart(fairness: Path | None, scenes: Path | None) -> Measured:
+    """What ``evaluation.fairness`` and ``evaluation.scenes.report`` have written, if given.
+
+    Raises:
+        FiguresUnreadable: a file is missing, damaged, or of another kind or format.
+    """
+    return Measured(
+        FairnessReport.read(fairness) if fairness else None,
+        SceneFigures.read(scenes) if scenes else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ReportOptions:
     """What a report shows besides its figures.
 
@@ -141,6 +166,7 @@ class ReportOptions:
         policy: whose thresholds are marked; None for none.
         against: verdicts of another run.
         show_originals: whether thumbnails show people.
+        measured: apart from the run, see :func:`measured_apart`.
         as_json: print JSON instead of a table.
     """
 
@@ -149,6 +175,7 @@ class ReportOptions:
     policy: str | None = None
     against: Path | None = None
     show_originals: bool = False
+    measured: Measured = NOTHING_APART
     as_json: bool = False
 
 
@@ -206,6 +233,8 @@ def _extras(
         thresholds={label: tuple(rules.for_label(label).threshold.values()) for label in LABELS}
         if rules
         else {},
+        fairness=options.measured.fairness,
+        scenes=options.measured.scenes,
     )
 
 

@@ -204,7 +204,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--policy", default="default", help="what is redacted")
     parser.add_argument(
-        "--output", type=Path, default=Path("fairness"), help="folder for figures and verdicts"
+        "--output",
+        type=Path,
+        default=Path("fairness"),
+        help="folder for fairness.json and the verdicts",
     )
     parser.add_argument("--markdown", type=Path, help="write the page to this file")
     parser.add_argument("--backgrounds", type=int, default=5, help="street pictures")

@@ -36,7 +36,7 @@ def spread_rows(report: FairnessReport) -> list[list[str]]:
                     found.best,
                     points_text(found.spread),
                     f"{100 * found.by_chance:.1f}",
-                    f"{found.p:.3f}",
+                    p_text(found.p),
                     f"{100 * found.detectable:.1f}",
                     found.verdict,
                 ]
@@ -80,7 +80,7 @@ def other_rows(report: FairnessReport) -> list[list[str]]:
                     cells.append(
                         "-"
                         if found is None
-                        else f"{found.worst} {points_text(found.spread)}, p {found.p:.3f}"
+                        else f"{found.worst} {points_text(found.spread)}, p {p_text(found.p)}"
                     )
                 rows.append([dimension, name, *cells])
     return rows
@@ -96,6 +96,11 @@ def share_text(share: Share | None, digits: int = 1) -> str:
 def points_text(share: Share) -> str:
     """A difference and its interval, in points."""
     return f"{100 * share.value:.1f} ({100 * share.low:.1f}-{100 * share.high:.1f})"
+
+
+def p_text(p: float) -> str:
+    """A p value, three digits; it is never said to be zero."""
+    return "<0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def _sizes(report: FairnessReport) -> Sequence[int]:

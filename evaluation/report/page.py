@@ -1,4 +1,4 @@
-"""The page: headline against targets, curves, subsets, worst cases, latency, comparison."""
+"""The page: headline, curves, subsets, scenes, fairness, worst cases, latency, comparison."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from evaluation.comparison import Difference
+from evaluation.fairness.report import FairnessReport
 from evaluation.headlines import percent
 from evaluation.report import plots
+from evaluation.report.sections import fairness_section, scenes_section
 from evaluation.report.thumbnails import Thumbnail
+from evaluation.scenes.figures import SceneFigures
 from evaluation.summary import COUNTED_FROM_PX, HEIGHT_BINS, Recall, SetScore, Share
 from evaluation.verdicts import ALL_SETS, CurvePoint, Verdicts
 
@@ -34,6 +37,7 @@ class Extras:
         shows_originals: whether they show people.
         against: differences to another run, and its name.
         thresholds: of the policy in force, by class, marked on the curves.
+        fairness, scenes: measured apart.
     """
 
     misses: Sequence[Thumbnail] = ()
@@ -41,6 +45,8 @@ class Extras:
     shows_originals: bool = False
     against: tuple[str, Sequence[Difference]] | None = None
     thresholds: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    fairness: FairnessReport | None = None
+    scenes: SceneFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ def write_page(verdicts: Verdicts, scores: Sequence[SetScore], extras: Extras, p
         "recall": lambda row: percent(Share(row.recall, row.low, row.high), 1),
     }
     template = environment.get_template("quality.html.j2")
-    against = extras.against
+    against, run = extras.against, verdicts.about.origin
     text = template.render(
         about=verdicts.about,
         tiles=_tiles(scores),
@@ -80,6 +86,8 @@ def write_page(verdicts: Verdicts, scores: Sequence[SetScore], extras: Extras, p
         counted=_COUNTED,
         sizes=_SIZES,
         conditions=_conditions(scores[-1]),
+        scenes=extras.scenes and scenes_section(extras.scenes, run, TARGETS),
+        fairness=extras.fairness and fairness_section(extras.fairness, run),
         misses=extras.misses,
         false_blurs=extras.false_blurs,
         shows_originals=extras.shows_originals,

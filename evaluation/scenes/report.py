@@ -53,7 +53,7 @@ def _cell(row: SceneRecall | None) -> str:
     told = f"{row.recall.value:.1%}"
     if row.recall.interval is not None:
         low, high = row.recall.interval
-        told += f" ({low:.1%} - {high:.1%})"
+        told += f" ({100 * low:.1f}-{100 * high:.1f})"
     return f"{told} of {row.boxes}"
 
 

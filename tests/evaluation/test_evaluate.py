@@ -18,12 +18,15 @@ from evaluation.evaluate import evaluate_outputs
 from evaluation.judge import judge
 from evaluation.labelled_sets import LabelledSet, find_sets, with_reviewed
 from evaluation.oracle import redact
+from evaluation.origin import origin_of
 from evaluation.picture import read_upright
 from evaluation.summary import SetScore, summarise
 from evaluation.verdicts import ALL_SETS, Verdicts, VerdictsUnreadable, digest_of_labels
 from pipeline.errors import ConfigurationError
+from pipeline.policy import load_policy
 from serving.geometry import Box
 from tests.evaluation.coding import coded
+from tests.evaluation.figures import fairness, scene_figures
 from tests.integration.jobs import streetblur
 
 GREY = np.full((60, 80, 3), 128, np.uint8)
@@ -254,11 +257,39 @@ def test_the_command_runs_the_pipeline_and_judges_it(labelled: Path, tmp_path: P
     }
     assert values == {"first": 1, "second": 1, ALL_SETS: 1}
     assert "all sets" in (report / "report.md").read_text()
+    here = origin_of(load_policy("default"), about["data"])
+    assert Verdicts.read(report / "verdicts.json").about.origin == replace(
+        here, runtime="onnxruntime f32"
+    )
     again = streetblur(
         "evaluate", str(labelled), "--outputs", str(keep / "blurred"), "--report", str(report)
     )
     assert again.returncode == 0, again.stderr
     assert Verdicts.read(report / "verdicts.json").about.name == "blurred"
+
+
+def test_the_command_shows_what_was_measured_apart(labelled: Path, tmp_path: Path) -> None:
+    people, scenes = tmp_path / "fairness.json", tmp_path / "scenes.json"
+    report = tmp_path / "report"
+    fairness().write(people)
+    scene_figures().write(scenes)
+    command = ("evaluate", str(labelled), "--outputs", str(labelled), "--report", str(report))
+    done = streetblur(*command, "--fairness", str(people), "--scenes", str(scenes))
+    assert done.returncode == 0, done.stderr
+    page = (report / "report.html").read_text()
+    assert "Worst groups and likely causes" in page
+    assert "90.0% (80.0-95.0) of 40" in page
+    assert page.count("outputs of this page is not known") == 2
+    for wrong in (
+        ("--fairness", str(scenes)),
+        ("--scenes", str(people)),
+        ("--scenes", str(tmp_path / "nowhere.json")),
+    ):
+        (report / "report.html").unlink(missing_ok=True)
+        done = streetblur(*command, *wrong)
+        assert done.returncode == 1
+        assert f"{wrong[1]}: no figures on {wrong[0].removeprefix('--')}" in done.stderr
+        assert not (report / "report.html").exists()
 
 
 def test_the_command_says_what_is_missing(labelled: Path, tmp_path: Path) -> None:

@@ -39,13 +39,10 @@ from evaluation.origin import Origin
 from pipeline.errors import ConfigurationError
 from pipeline.policy import load_policy
 from serving.geometry import Box, Candidate
+from tests.evaluation.figures import crop, people, trial_of
 
 POLICY = load_policy("default")
 PLACES = (Place(60, 50, 24), Place(160, 60, 48))
-
-
-def crop(colour: tuple[int, int, int] = (190, 140, 110), side: int = 200) -> FaceCrop:
-    return FaceCrop.of("a.jpg", np.full((side, side, 3), colour, np.uint8), {"ethnicity": "a"})
 
 
 def street(level: int = 128) -> Background:
@@ -406,31 +403,6 @@ def test_all_obscured_photographs_are_no_certainty() -> None:
 
 
 # the report
-
-
-def trial_of(people: int, weak: Sequence[int]) -> Trial:
-    """Faces of two sizes at ten places each; those of ``weak`` are missed at half of them at 16."""
-    shape = (len(CONDITIONS), 20, people)
-    critical = np.full(shape, 0.6)
-    critical[:, :5, list(weak)] = 0.12
-    sizes = np.array([16] * 10 + [48] * 10)
-    return Trial(sizes, CONDITIONS, critical >= 0.2, critical, critical)
-
-
-def people(count: int) -> list[FaceCrop]:
-    return [
-        replace(
-            crop(),
-            groups={
-                "ethnicity": "ab"[number % 2],
-                "gender": "mf"[number // 2 % 2],
-                "age": "18-29",
-                "skin tone": "tan",
-            },
-            luminance=0.2 + 0.01 * (number // 2 % 5),
-        )
-        for number in range(count)
-    ]
 
 
 def test_the_report_names_the_worst_group_and_what_would_close_the_gap(tmp_path: Path) -> None:

@@ -19,16 +19,18 @@ from evaluation.comparison import compare
 from evaluation.evaluate import evaluate_outputs
 from evaluation.labelled_sets import LabelledSet
 from evaluation.oracle import redact
+from evaluation.origin import UNKNOWN, Origin
 from evaluation.picture import read_upright
 from evaluation.report import plots
 from evaluation.report.page import Extras, write_page
+from evaluation.report.sections import fairness_section, relation, scenes_section
 from evaluation.report.thumbnails import CELLS, SIDE, worst_false_blurs, worst_misses
 from evaluation.verdicts import CurvePoint, Latency, Verdicts
 from pipeline.errors import ConfigurationError
 from serving.geometry import Box
+from tests.evaluation.figures import NASTY, ORIGIN, fairness, scene_figures
 
 FACE, ELSEWHERE = Box(180, 70, 270, 190), Box(20, 300, 120, 400)
-NASTY = "<script>alert('$x^2$')</script>&amp;"
 
 
 @pytest.fixture
@@ -74,6 +76,8 @@ def page_of(one_set: LabelledSet, outputs: Path, path: Path, *, show: bool = Fal
         shows_originals=show,
         against=("another", compare(found, found)),
         thresholds={"face": (0.2,)},
+        fairness=fairness(),
+        scenes=scene_figures(),
     )
     write_page(found, found.scores(), extras, path)
     return path.read_text()
@@ -96,7 +100,9 @@ def test_everything_is_on_the_page_and_nothing_is_fetched(
     assert "Worst false blurs" in page
     assert "Against another" in page
     assert "&lt;script&gt;" in page
-    assert page.count("<svg") == 4
+    # four of the run, one of scenes; of fairness the spreads, and groups by ethnicity and gender
+    assert page.count("<svg") == page.count('role="img" aria-label="') == 4 + 1 + 3
+    assert "mathdefault" not in page
 
 
 def test_the_same_verdicts_make_the_same_page(
@@ -105,6 +111,100 @@ def test_the_same_verdicts_make_the_same_page(
     first, second = (page_of(one_set, outputs, tmp_path / name) for name in ("a.html", "b.html"))
     created = re.compile(r"\d{4}-\d\d-\d\dT[^.]*")
     assert created.sub("", first) == created.sub("", second)
+
+
+def test_fairness_is_shown_against_the_goal(
+    one_set: LabelledSet, outputs: Path, tmp_path: Path
+) -> None:
+    page = page_of(one_set, outputs, tmp_path / "report.html")
+    assert "Missed at 16\N{NO-BREAK SPACE}px: ethnicity." in page
+    assert "more faces scored below the threshold; goes along with small size" in page
+    for text in ("Worst groups and likely causes", "48.3 (", "detectable", "d1", "f1", "p1"):
+        assert text in page
+    section = fairness_section(fairness(), ORIGIN)
+    spreads, causes, groups, *_ = section.tables
+    rows = {(row[0], row[1]): row for row in spreads.rows[1:]}
+    assert rows["ethnicity", "16 px"][2:4] == ["b", "a"]
+    assert rows["ethnicity", "16 px"][-1] == "missed"
+    assert causes.rows[1][:5] == ["ethnicity", "normal", "16 px", "b", "a"]
+    assert {row[1] for row in groups.rows[1:]} == {"a", "b", "m", "f"}
+
+
+def test_scenes_are_shown_by_size_and_variation(
+    one_set: LabelledSet, outputs: Path, tmp_path: Path
+) -> None:
+    page = page_of(one_set, outputs, tmp_path / "report.html")
+    for text in (
+        "90.0% (80.0-95.0) of 40",
+        "80.0% of 40",
+        "-20.0 (-30.0 to -10.0)",
+        "3 of 9",
+        "by day: &gt;=12 px 90.0%, 12-16 px 80.0%",
+    ):
+        assert text in page
+    bare = scenes_section(replace(scene_figures(), negatives=()), ORIGIN, {})
+    assert [table.title for table in bare.tables] == ["faces"]
+
+
+def test_without_these_files_the_page_says_how_to_get_them(
+    one_set: LabelledSet, outputs: Path, tmp_path: Path
+) -> None:
+    found = verdicts_of(one_set, outputs)
+    write_page(found, found.scores(), Extras(), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "--fairness fairness/fairness.json" in page
+    assert "--scenes scenes/scenes.json" in page
+
+
+def test_a_group_that_stands_alone_is_said_not_to_be_compared() -> None:
+    section = fairness_section(replace(fairness(), spreads=(), causes=()), ORIGIN)
+    assert section.found == "No two groups have enough people to be compared."
+    assert section.plots == []
+
+
+@pytest.mark.parametrize(
+    ("measured", "run", "doubtful", "said"),
+    [
+        (ORIGIN, replace(ORIGIN, data="d2"), False, "Same policy, models and runtime"),
+        (ORIGIN, replace(ORIGIN, runtime="openvino bf16"), False, "on onnxruntime f32 where that"),
+        (ORIGIN, replace(ORIGIN, policy="p2"), True, "policy p1 instead of p2."),
+        (
+            replace(ORIGIN, models="face_detector=2:f3,plate_detector=1:f2"),
+            ORIGIN,
+            True,
+            "Not of this page's run: face_detector 2:f3 instead of 1:f1.",
+        ),
+        (
+            replace(ORIGIN, models="face_detector=1:f1"),
+            ORIGIN,
+            True,
+            "plate_detector none instead of 1:f2",
+        ),
+        (ORIGIN, Origin("d1"), True, "outputs of this page is not known"),
+        (UNKNOWN, ORIGIN, True, "What made these figures is not known"),
+    ],
+)
+def test_figures_of_another_run_are_said_to_be(
+    measured: Origin, run: Origin, doubtful: bool, said: str
+) -> None:
+    found = relation(measured, run)
+    assert found.doubtful == doubtful
+    assert said in found.text
+    assert fairness_section(fairness(measured), run).relation == found
+    assert scenes_section(scene_figures(measured), run, {}).relation == found
+
+
+@pytest.mark.parametrize(("policy", "doubted"), [("p1", 0), ("p2", 2)])
+def test_the_page_warns_of_figures_of_another_run(
+    one_set: LabelledSet, outputs: Path, tmp_path: Path, policy: str, doubted: int
+) -> None:
+    found = verdicts_of(one_set, outputs)
+    about = replace(found.about, policy=policy, models=ORIGIN.models, runtime=ORIGIN.runtime)
+    extras = Extras(fairness=fairness(), scenes=scene_figures())
+    write_page(replace(found, about=about), found.scores(), extras, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count('class="doubt"') == doubted
+    assert page.count("Same policy, models and runtime") == 2 - doubted
 
 
 def thumbnail(data: str) -> np.ndarray:
@@ -159,12 +259,9 @@ def test_a_missing_library_is_told_before_anything_is_run(monkeypatch: pytest.Mo
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_a_real_browser_shows_it_without_an_error(
-    one_set: LabelledSet, outputs: Path, tmp_path: Path
-) -> None:
-    page_of(one_set, outputs, tmp_path / "report.html")
-    shot = tmp_path / "shot.png"
+def shown(page: Path) -> np.ndarray:
+    """The whole page in a browser, BGR; its content policy would have any fetch told as well."""
+    shot = page.with_suffix(".png")
     done = subprocess.run(
         [
             str(CHROMIUM),
@@ -172,10 +269,10 @@ def test_a_real_browser_shows_it_without_an_error(
             "--no-sandbox",
             "--disable-gpu",
             "--enable-logging=stderr",
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--window-size=1300,2400",
+            f"--user-data-dir={page.parent / 'profile'}",
+            "--window-size=1300,7000",
             f"--screenshot={shot}",
-            (tmp_path / "report.html").as_uri(),
+            page.as_uri(),
         ],
         capture_output=True,
         text=True,
@@ -185,6 +282,29 @@ def test_a_real_browser_shows_it_without_an_error(
     assert "CONSOLE" not in done.stderr
     pixels = cv2.imread(str(shot))
     assert pixels is not None
-    assert pixels.shape[1] == 1300
-    # the plots' blue and the tiles' frames are there
-    assert (np.abs(pixels.astype(int) - (178, 114, 0)).sum(axis=2) < 30).sum() > 200
+    assert pixels.shape == (7000, 1300, 3)
+    return pixels
+
+
+def of_colour(pixels: np.ndarray, colour: str) -> int:
+    """How many pixels have about the colour ``#rrggbb``."""
+    bgr = [int(colour[at : at + 2], 16) for at in (5, 3, 1)]
+    return int((np.abs(pixels.astype(int) - bgr).sum(axis=2) < 30).sum())
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_real_browser_shows_it_without_an_error(
+    one_set: LabelledSet, outputs: Path, tmp_path: Path
+) -> None:
+    page_of(one_set, outputs, tmp_path / "report.html")
+    pixels = shown(tmp_path / "report.html")
+    assert of_colour(pixels, plots.COLOURS[0]) > 200
+    found = verdicts_of(one_set, outputs)
+    write_page(found, found.scores(), Extras(), tmp_path / "bare.html")
+    bare = shown(tmp_path / "bare.html")
+    extras = Extras(fairness=fairness(), scenes=scene_figures())
+    write_page(found, found.scores(), extras, tmp_path / "apart.html")
+    apart = shown(tmp_path / "apart.html")
+    # marks and lines of the other sections, and the frames of their warnings
+    for colour in (plots.COLOURS[0], plots.COLOURS[1], "#b3261e"):
+        assert of_colour(apart, colour) > of_colour(bare, colour) + 100
