@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
 from evaluation.attributes import Attributes
@@ -111,6 +111,11 @@ def _parse_picture(line: str, where: str) -> LabelledPicture:
     image, width, height = row.get("image"), row.get("width"), row.get("height")
     if not isinstance(image, str) or not image:
         raise AnnotationError("field image: a non-empty path is needed", where=where)
+    path = PurePosixPath(image)
+    if path.is_absolute() or ".." in path.parts or path.as_posix() != image:
+        raise AnnotationError(
+            f"field image: {image} is no plain path inside the labelled folder", where=where
+        )
     if not _positive_int(width) or not _positive_int(height):
         raise AnnotationError("fields width and height: positive integers needed", where=where)
     boxes, classes = row.get("boxes"), row.get("labelled_classes")

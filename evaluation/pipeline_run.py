@@ -75,6 +75,8 @@ def gather(sets: Iterable[LabelledSet], folder: Path) -> None:
                     fix="Give the folder that holds the label file and the pictures",
                 )
             target = folder / one.name / picture.image
+            if target.exists() and target.samefile(source):
+                continue
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
             try:

@@ -20,6 +20,7 @@ from evaluation.labelled_sets import LabelledSet, find_sets, with_reviewed
 from evaluation.oracle import redact
 from evaluation.origin import origin_of
 from evaluation.picture import read_upright
+from evaluation.pipeline_run import gather
 from evaluation.summary import SetScore, summarise
 from evaluation.verdicts import ALL_SETS, Verdicts, VerdictsUnreadable, digest_of_labels
 from pipeline.errors import ConfigurationError
@@ -198,6 +199,16 @@ def test_reviewed_regions_of_another_set_of_that_name_change_nothing(
     file.write_text('{"image": "images/b.png", "label": "plate", "xyxy": [1, 2, 30, 40]}\n')
     (one,) = find_sets(labelled / "first")
     assert with_reviewed(one.pictures, file) == one.pictures
+
+
+def test_originals_that_lie_where_they_are_gathered_stay(labelled: Path, tmp_path: Path) -> None:
+    sets = find_sets(labelled)
+    before = {path: path.read_bytes() for path in labelled.rglob("*.png")}
+    gather(sets, labelled)
+    gather(sets, tmp_path / "work")
+    gather(sets, tmp_path / "work")
+    assert {path: path.read_bytes() for path in labelled.rglob("*.png")} == before
+    assert len(list((tmp_path / "work").rglob("*.png"))) == 2
 
 
 def test_verdicts_are_read_as_they_were_written(labelled: Path, tmp_path: Path) -> None:
