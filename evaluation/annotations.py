@@ -82,7 +82,7 @@ def read_annotations(path: Path) -> tuple[LabelledPicture, ...]:
         AnnotationError: unreadable file, a wrong line (file and line named), a picture twice.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise AnnotationError(
             f"the label file cannot be read ({error})",
@@ -104,7 +104,7 @@ def read_annotations(path: Path) -> tuple[LabelledPicture, ...]:
 def _parse_picture(line: str, where: str) -> LabelledPicture:
     try:
         row: Any = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise AnnotationError(f"not valid JSON ({error})", where=where) from error
     if not isinstance(row, dict):
         raise AnnotationError("a line must be a JSON object", where=where)
@@ -126,11 +126,13 @@ def _parse_picture(line: str, where: str) -> LabelledPicture:
         width=width,
         height=height,
         labelled_classes=tuple(_parse_label(name, where) for name in classes),
-        boxes=tuple(_parse_box(box, f"{where}, box {i}") for i, box in enumerate(boxes)),
+        boxes=tuple(
+            _parse_box(box, (width, height), f"{where}, box {i}") for i, box in enumerate(boxes)
+        ),
     )
 
 
-def _parse_box(row: Any, where: str) -> LabelledBox:
+def _parse_box(row: Any, size: tuple[int, int], where: str) -> LabelledBox:
     if not isinstance(row, dict):
         raise AnnotationError("a box must be a JSON object", where=where)
     corners = row.get("xyxy")
@@ -143,15 +145,23 @@ def _parse_box(row: Any, where: str) -> LabelledBox:
     box = Box(*(float(value) for value in corners))
     if box.width <= 0 or box.height <= 0:
         raise AnnotationError(f"the box {box.as_tuple()} is empty or inverted", where=where)
+    if box.x1 >= size[0] or box.y1 >= size[1] or box.x2 <= 0 or box.y2 <= 0:
+        raise AnnotationError(f"the box {box.as_tuple()} lies outside the picture", where=where)
     attributes = row.get("attrs") or {}
     if not isinstance(attributes, dict):
         raise AnnotationError("field attrs: a JSON object is needed", where=where)
+    ignore = attributes.get("ignore")
+    if ignore not in (None, False, True):
+        raise AnnotationError("field ignore: true or false is needed", where=where)
+    texts = {"occlusion": attributes.get("occlusion"), "text": row.get("text")}
+    if wrong := [name for name, value in texts.items() if not isinstance(value, str | None)]:
+        raise AnnotationError(f"field {wrong[0]}: a text is needed", where=where)
     return LabelledBox(
         label=_parse_label(row.get("label"), where),
         box=box,
-        ignore=bool(attributes.get("ignore", False)),
-        occlusion=attributes.get("occlusion"),
-        text=row.get("text"),
+        ignore=bool(ignore),
+        occlusion=texts["occlusion"],
+        text=texts["text"],
         attrs=other_attributes(attributes),
     )
 

@@ -24,6 +24,11 @@ def write(folder: Path, *rows: dict[str, Any] | str) -> Path:
     return path
 
 
+def boxed(**fields: Any) -> dict[str, Any]:
+    """A picture with one box."""
+    return {**ROW, "boxes": [{"label": "plate", "xyxy": [1, 2, 3, 4], **fields}]}
+
+
 def test_a_line_becomes_a_picture(tmp_path: Path) -> None:
     (picture,) = read_annotations(write(tmp_path, ROW))
     assert (picture.image, picture.width, picture.height) == ("images/x.jpg", 40, 30)
@@ -45,6 +50,14 @@ def test_blank_lines_are_skipped(tmp_path: Path) -> None:
     assert len(read_annotations(write(tmp_path, "", ROW, ""))) == 1
 
 
+def test_lines_end_where_json_lines_do(tmp_path: Path) -> None:
+    line = json.dumps(boxed(text="AB\u2028\u008512"), ensure_ascii=False)
+    path = tmp_path / "annotations.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + f"{line}\r\n".encode())
+    (picture,) = read_annotations(path)
+    assert picture.boxes[0].text == "AB\u2028\u008512"
+
+
 def test_other_attributes_are_kept_as_text(tmp_path: Path) -> None:
     attrs = {"region": "eu", "age": 31, "ignore": False, "occlusion": None, "points": [1, 2]}
     boxes = [{"label": "face", "xyxy": [0, 0, 4, 4], "attrs": attrs}]
@@ -56,6 +69,8 @@ def test_other_attributes_are_kept_as_text(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ("{", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ('{"width": 1' + "0" * 5000 + "}", "not valid JSON"),
         ("[]", "a JSON object"),
         ({**ROW, "image": ""}, "field image"),
         ({**ROW, "image": "/etc/x.jpg"}, "inside the labelled folder"),
@@ -72,6 +87,11 @@ def test_other_attributes_are_kept_as_text(tmp_path: Path) -> None:
         ({**ROW, "boxes": [{"label": "plate", "xyxy": [5, 2, 3, 4]}]}, "empty or inverted"),
         ({**ROW, "boxes": [{"label": "dog", "xyxy": [1, 2, 3, 4]}]}, "'dog' is no class"),
         ({**ROW, "boxes": [{"label": "face", "xyxy": [1, 2, 3, 4], "attrs": 3}]}, "field attrs"),
+        (boxed(xyxy=[40, 2, 45, 4]), "outside the picture"),
+        (boxed(xyxy=[1, -9, 3, 0]), "outside the picture"),
+        (boxed(text=["AB"]), "field text"),
+        (boxed(attrs={"occlusion": 5}), "field occlusion"),
+        (boxed(attrs={"ignore": "false"}), "field ignore"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, row: dict[str, Any] | str, message: str) -> None:

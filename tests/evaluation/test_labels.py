@@ -339,7 +339,7 @@ def test_all_kinds_of_yolo_lines_are_read(folder: Path, line: str, yaml: str) ->
 
 
 def test_native_attributes_are_kept(folder: Path) -> None:
-    attrs = Attributes({"region": "eu", "ignore": "x", "occlusion": "mask"})
+    attrs = Attributes({"region": "eu", "occlusion": "mask"})
     write.write_native(folder, [labelled(LabelledBox("face", Box(1, 2, 9, 9), attrs=attrs))])
     (box,) = read_labels(folder)[0].boxes
     assert (box.occlusion, box.attrs) == ("mask", {"region": "eu"})
