@@ -36,6 +36,12 @@ def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
         read_upright(tmp_path / "bad.jpg")
 
 
+def test_a_picture_of_absurd_size_is_unreadable(tmp_path: Path) -> None:
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "bomb.png")
+    with pytest.raises(PictureUnreadable, match=r"bomb\.png"):
+        read_upright(tmp_path / "bomb.png")
+
+
 def test_coding_again_keeps_the_scene(photographs: Path) -> None:
     source = read_upright(photographs / "astronaut.png")
     assert same_scene(source, coded(source, 75), EVERYWHERE)
