@@ -1,8 +1,11 @@
 """Is what lies in a box obscured? Judged from the pixels of source and output alone.
 
 A pixel is *obscured* when the output keeps less than 40 % of the gain, or of the correlation, of
-the source's detail of 0.2-0.5 box heights around it. A box is obscured when at least 75 % of its
-pixels are.
+the source's detail of 0.2-0.5 box heights around it, whatever its sign: a negative keeps all. A box
+is obscured when at least 75 % of its pixels are.
+
+Only grey levels are looked at, and lost contrast counts as lost detail: who fades a box to less
+than 40 %, or moves its detail into colour alone, is credited, though people can still read it.
 """
 
 from __future__ import annotations
@@ -123,7 +126,7 @@ def _judge(before: _Plane, after: _Plane, box_height: float) -> Map:
     fine_after, detail_after = _bands(after, box_height)
     floor = np.float32(_ROUNDING**2)
     energy = mean(detail_before * detail_before)
-    common = mean(detail_before * detail_after) + floor
+    common = np.abs(mean(detail_before * detail_after)) + floor
     gain = common / (energy + floor)
     correlation = common / np.sqrt((energy + floor) * (mean(detail_after**2) + floor))
     lost = np.minimum(gain, correlation) < KEPT

@@ -63,6 +63,12 @@ def test_correlation_decides_where_gain_is_kept() -> None:
     assert obscured_map(source, turned, 64).mean() > 0.9
 
 
+@pytest.mark.parametrize("name", sorted(FACES))
+def test_a_negative_is_not_obscured(photographs: Path, name: str) -> None:
+    source = read_upright(photographs / name)
+    assert not is_obscured(obscured_share(source, 255 - source, Box(*FACES[name])))
+
+
 @pytest.mark.parametrize("height", [10.0, 64.0, 300.0])
 def test_a_map_has_the_shape_of_the_pixels(height: float) -> None:
     assert obscured_map(FLAT, FLAT, height).shape == (40, 160)
