@@ -5,7 +5,8 @@
 
 The pipeline runs over the labelled pictures (in float32, so that machines agree), and each figure
 is compared with the stored baseline picture by picture. It is worse when the whole 95 % interval
-of the difference lies on the wrong side, and the difference is more than a trifle.
+of the difference lies on the wrong side, and the difference is more than a trifle. Outputs of the
+baseline that are missing now fail the gate as well.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from pipeline.logs import configure_logging
 BASELINE = Path(__file__).parents[1] / "docs" / "benchmarks" / "quality.json"
 # What a difference must exceed besides its interval: shares of boxes and of pixels, areas.
 TRIFLES = {"recall": 0.005, "changed_outside": 0.001, "false_regions": 0.05}
+# Share of the baseline's outputs that may be missing now: the check of outputs refuses one or two.
+LOST = 0.005
 _GROUPS = ("", "all", f">={COUNTED_FROM_PX} px")
 EXIT_WORSE, EXIT_NOT_JUDGED = 1, 2
 
@@ -83,6 +86,26 @@ def regressions(baseline: Verdicts, now: Verdicts) -> tuple[Difference, ...]:
     )
 
 
+def lost_outputs(baseline: Verdicts, now: Verdicts, sets: Iterable[str]) -> list[str]:
+    """A line for each of ``sets`` whose outputs are missing now; empty where they are few.
+
+    What has no output counts nowhere, so a run that refuses what is hard would look better.
+    """
+    lost: dict[str, tuple[int, int]] = {}
+    for name in sets:
+        published = {one.image for one in now.sets.get(name, ()) if one.status != "not_published"}
+        before = [one.image for one in baseline.sets[name] if one.status != "not_published"]
+        lost[name] = (sum(image not in published for image in before), len(before))
+    missing, every = (sum(counts) for counts in zip(*lost.values(), strict=True))
+    if missing <= LOST * every:
+        return []
+    return [
+        f"{name}: {some} of {count} pictures have no output any more"
+        for name, (some, count) in lost.items()
+        if some
+    ]
+
+
 def told(differences: Iterable[Difference]) -> list[str]:
     """A line for each."""
     return [
@@ -103,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--update", action="store_true", help="store today's figures instead")
     given = parser.parse_args(arguments)
+    if given.update and given.set:
+        parser.error("--update stores all sets: leave out --set")
     configure_logging("text", verbose=False)
     console = Console(soft_wrap=True)
     try:
@@ -113,11 +138,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             compact(now).write(given.baseline)
             console.print(f"stored in {given.baseline}", markup=False)
             return 0
-        worse = regressions(baseline, now)
+        worse = told(regressions(baseline, now))
+        wanted = [name for name in baseline.sets if not given.set or name in given.set]
+        worse += lost_outputs(baseline, now, wanted)
     except StreetblurError as error:
         Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False)
         return EXIT_NOT_JUDGED
-    for line in told(worse):
+    for line in worse:
         console.print(line, style="red", markup=False)
     console.print("worse than the baseline" if worse else "no worse than the baseline")
     return EXIT_WORSE if worse else 0

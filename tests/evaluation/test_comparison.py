@@ -10,7 +10,7 @@ import pytest
 
 from evaluation.changed import ChangedOutside
 from evaluation.comparison import Difference, compare
-from evaluation.gate import compact, main, regressions, told
+from evaluation.gate import compact, lost_outputs, main, regressions, told
 from evaluation.judge import JudgedBox, JudgedPicture
 from evaluation.verdicts import ALL_SETS, About, Verdicts
 from pipeline.errors import ConfigurationError
@@ -124,6 +124,31 @@ def test_the_gate_needs_more_than_a_trifle() -> None:
     assert len(lines) == 2
     assert "faces: recall face >=12 px" in lines[0] or "faces: recall face >=12 px" in lines[1]
     assert regressions(bad, good) == ()
+
+
+def without_outputs(verdicts: Verdicts, count: int) -> Verdicts:
+    faces = verdicts.sets["faces"]
+    refused = [replace(one, status="not_published", changed=None) for one in faces[:count]]
+    return Verdicts(ABOUT, {"faces": (*refused, *faces[count:])})
+
+
+def test_the_gate_misses_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = run(1, 0.97, pictures=400)
+    assert lost_outputs(good, without_outputs(good, 2), ["faces"]) == []
+    (line,) = lost_outputs(good, without_outputs(good, 3), ["faces"])
+    assert line == "faces: 3 of 400 pictures have no output any more"
+    baseline, refused = tmp_path / "baseline.json", tmp_path / "refused.json"
+    Verdicts(ABOUT, {**good.sets, **run(2, 0.97, name="more").sets}).write(baseline)
+    good.write(refused)
+    command = ["--baseline", str(baseline), "--verdicts", str(refused)]
+    assert main(command) == 1
+    assert "more: 150 of 150 pictures have no output any more" in capsys.readouterr().out
+    assert main([*command, "--set", "faces"]) == 0
+
+
+def test_a_part_of_the_sets_is_no_baseline(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["--baseline", str(tmp_path / "new.json"), "--update", "--set", "faces"])
 
 
 def test_a_stored_baseline_gives_the_same_answer(tmp_path: Path) -> None:
