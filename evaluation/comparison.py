@@ -22,6 +22,9 @@ Floats = NDArray[np.float64]
 Metric = Literal["recall", "changed_outside", "false_regions"]
 Verdict = Literal["better", "worse", "no difference"]
 
+# On fewer pictures no difference is beyond chance: five that all become worse have p = 2 / 2**5.
+FEWEST_PICTURES = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -34,6 +37,7 @@ class Difference:
         before, after: its values.
         low, high: 95 % interval of after minus before.
         count: boxes, or pictures.
+        pictures: that it is drawn from.
     """
 
     set_name: str
@@ -45,11 +49,12 @@ class Difference:
     low: float
     high: float
     count: int
+    pictures: int = FEWEST_PICTURES
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the interval leaves out 0, and to which side."""
-        if self.low <= 0 <= self.high:
+        """Whether the interval leaves out 0, and to which side; never of a handful of pictures."""
+        if self.pictures < FEWEST_PICTURES or self.low <= 0 <= self.high:
             return "no difference"
         return "better" if (self.low > 0) == (self.metric == "recall") else "worse"
 
@@ -172,4 +177,7 @@ def _difference(
         for part, whole in zip(parts, wholes, strict=True)
     )
     count = int(wholes[0].sum()) if metric == "recall" else len(weights[0])
-    return Difference(name, metric, *boxes, before, after, float(low), float(high), count)
+    drawn_from = int(np.count_nonzero(wholes[0]))
+    return Difference(
+        name, metric, *boxes, before, after, float(low), float(high), count, drawn_from
+    )

@@ -75,6 +75,14 @@ def test_one_box_is_chance() -> None:
     assert regressions(before, after) == ()
 
 
+@pytest.mark.parametrize(("pictures", "verdict"), [(5, "no difference"), (6, "worse")])
+def test_a_handful_of_pictures_shows_nothing(pictures: int, verdict: str) -> None:
+    """All become worse, so drawing them again never leaves that side."""
+    found = compare(run(1, 1.0, 100, pictures=pictures), run(1, 0.0, 300, pictures=pictures))
+    assert row(found, "recall", "all").verdict == verdict
+    assert row(found, "changed_outside").verdict == verdict
+
+
 def test_chance_alone_is_rarely_called_a_difference() -> None:
     """Two draws of the same quality: about one in twenty intervals leaves out 0."""
     called = [
