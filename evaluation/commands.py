@@ -139,6 +139,7 @@ def evaluate(
         measured=measured,
         as_json=as_json,
     )
+    operations.require_readable(options)
     if outputs is not None:
         verdicts = operations.judge_outputs(found, outputs, name, command, processes)
         operations.write_report(verdicts, found, options)

@@ -179,6 +179,19 @@ class ReportOptions:
     as_json: bool = False
 
 
+def require_readable(options: ReportOptions) -> None:
+    """See, before anything that takes long, that what the report needs is there.
+
+    Raises:
+        VerdictsUnreadable: ``against`` is no file of verdicts.
+        ConfigurationError: there is no such policy.
+    """
+    if options.against is not None:
+        Verdicts.read(options.against)
+    if options.policy is not None:
+        load_policy(options.policy)
+
+
 def write_report(verdicts: Verdicts, sets: Sequence[LabelledSet], options: ReportOptions) -> None:
     """Write all files of the report and print the figures.
 
@@ -187,11 +200,9 @@ def write_report(verdicts: Verdicts, sets: Sequence[LabelledSet], options: Repor
         ConfigurationError: it does not compare, or the library that draws plots is missing.
     """
     folder, scores = options.folder, verdicts.scores()
-    against = None
-    if options.against is not None:
-        other = Verdicts.read(options.against)
-        against = (other.about.name, compare(other, verdicts))
+    other = None if options.against is None else Verdicts.read(options.against)
     verdicts.write(folder / VERDICTS)
+    against = None if other is None else (other.about.name, compare(other, verdicts))
     content: dict[str, Any] = {
         "about": asdict(verdicts.about),
         "sets": [asdict(score) for score in scores],

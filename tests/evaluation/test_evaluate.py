@@ -17,6 +17,7 @@ from evaluation.conditions import conditions, lighting
 from evaluation.evaluate import evaluate_outputs
 from evaluation.judge import judge
 from evaluation.labelled_sets import LabelledSet, find_sets, with_reviewed
+from evaluation.operations import ReportOptions, write_report
 from evaluation.oracle import redact
 from evaluation.origin import origin_of
 from evaluation.picture import read_upright
@@ -316,6 +317,26 @@ def test_the_command_says_what_is_missing(labelled: Path, tmp_path: Path) -> Non
     done = streetblur("evaluate", str(labelled), "--engine", "local", "--set", "first")
     assert done.returncode == 1
     assert "missing" in done.stderr
+
+
+def test_what_the_report_needs_is_asked_for_first(labelled: Path, tmp_path: Path) -> None:
+    report, nothing = tmp_path / "report", str(tmp_path / "nothing.json")
+    places = ("--outputs", str(labelled), "--report", str(report))
+    for option, said in (("--against", "no verdicts"), ("--policy", "no such policy")):
+        done = streetblur("evaluate", str(labelled), *places, option, nothing)
+        assert done.returncode != 0
+        assert said in done.stderr
+        assert not report.exists()
+
+
+def test_verdicts_stay_where_another_run_does_not_compare(labelled: Path, tmp_path: Path) -> None:
+    first, second = find_sets(labelled)
+    other = tmp_path / "other.json"
+    evaluate_outputs([first], labelled, name="first", command="").write(other)
+    found = evaluate_outputs([second], labelled, name="second", command="")
+    with pytest.raises(ConfigurationError, match="no picture in common"):
+        write_report(found, [second], ReportOptions(tmp_path / "report", against=other))
+    assert Verdicts.read(tmp_path / "report" / "verdicts.json") == found
 
 
 def test_a_set_may_be_its_own_outputs(labelled: Path) -> None:
