@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipeline.decode import decode_upright
+from pipeline.errors import ConfigurationError
 from pipeline.images import ImageLimits, inspect_image
 from pipeline.model_commands import fetch, models_present
 from pipeline.policy import PrivacyPolicy
@@ -38,7 +39,14 @@ class CandidateCache:
         self._path = folder / f"candidates-{detection_digest(versions)}.json"
         self._known: dict[str, list[dict[str, Any]]] = {}
         if self._path.is_file():
-            self._known = json.loads(self._path.read_text("utf-8"))
+            try:
+                self._known = json.loads(self._path.read_bytes())
+            except ValueError as error:
+                raise ConfigurationError(
+                    f"the cache of candidates is damaged ({error})",
+                    where=str(self._path),
+                    fix="Remove the file; candidates are then found again",
+                ) from error
 
     def fill(self, paths: Sequence[Path], processes: int) -> None:
         """Detect in those of ``paths`` that are not known yet, and store all."""

@@ -287,6 +287,15 @@ def test_pictures_of_the_same_bytes_are_found_under_other_names(
     refuse_shared_pictures(find_sets(labelled, ["first"]), find_sets(labelled, ["second"]), cached)
 
 
+def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
+    from evaluation.candidates import CandidateCache, detection_digest
+
+    versions = POLICY.models.model_dump()
+    (tmp_path / f"candidates-{detection_digest(versions)}.json").write_text('{"a": [')
+    with pytest.raises(ConfigurationError, match="cache of candidates is damaged"):
+        CandidateCache(tmp_path, versions)
+
+
 DEV = data_root() / "dev"
 
 
