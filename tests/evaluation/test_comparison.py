@@ -101,6 +101,8 @@ def test_pictures_that_only_one_run_published_count_nowhere() -> None:
     dropped = (replace(faces[0], status="not_published", changed=None), *faces[1:-1])
     found = compare(before, Verdicts(ABOUT, {"faces": dropped}))
     assert row(found, "recall", "all").count == 3 * 148
+    found = compare(Verdicts(ABOUT, {"faces": dropped}), before)
+    assert row(found, "recall", "all").count == 3 * 148
 
 
 def test_sets_together_where_there_are_several() -> None:
@@ -132,6 +134,43 @@ def test_the_gate_needs_more_than_a_trifle() -> None:
     assert len(lines) == 2
     assert "faces: recall face >=12 px" in lines[0] or "faces: recall face >=12 px" in lines[1]
     assert regressions(bad, good) == ()
+
+
+def even(missed: int, changed: int, areas: int) -> Verdicts:
+    """1,000 pictures of one box: so many are missed, changed alike, and so many false areas."""
+    return Verdicts(
+        ABOUT,
+        {
+            "faces": tuple(
+                JudgedPicture(
+                    f"{number}.jpg",
+                    "judged",
+                    (JudgedBox("face", 20, None, 1.0, number >= missed),),
+                    ChangedOutside(changed + number % 2, 10_000),
+                    changed_pixels=500,
+                    false_regions=int(number < areas),
+                )
+                for number in range(1000)
+            )
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "trifle", "more"),
+    [
+        ("recall", even(4, 100, 0), even(6, 100, 0)),
+        ("changed_outside", even(0, 109, 0), even(0, 111, 0)),
+        ("false_regions", even(0, 100, 45), even(0, 100, 55)),
+    ],
+)
+def test_a_trifle_is_no_regression(metric: str, trifle: Verdicts, more: Verdicts) -> None:
+    good = even(0, 100, 0)
+    assert (
+        row(compare(good, trifle), metric, "all" if metric == "recall" else "").verdict == "worse"
+    )
+    assert regressions(good, trifle) == ()
+    assert {one.metric for one in regressions(good, more)} == {metric}
 
 
 def without_outputs(verdicts: Verdicts, count: int) -> Verdicts:

@@ -74,6 +74,11 @@ def test_a_map_has_the_shape_of_the_pixels(height: float) -> None:
     assert obscured_map(FLAT, FLAT, height).shape == (40, 160)
 
 
+def test_three_quarters_are_enough() -> None:
+    assert is_obscured(0.75)
+    assert not is_obscured(0.7499)
+
+
 def test_an_unchanged_flat_area_is_not_obscured() -> None:
     assert not obscured_map(FLAT, FLAT, 40).any()
 

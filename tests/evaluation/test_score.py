@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from evaluation.annotations import (
@@ -96,6 +98,14 @@ def test_another_picture_is_not_credited(photographs: Path) -> None:
     assert not any(box.obscured for box in verdict.boxes)
 
 
+def test_the_scene_is_told_by_what_lies_outside_the_boxes() -> None:
+    source = np.full((200, 200, 3), 128, np.uint8)
+    source[50:150, 50:150] = np.random.default_rng(0).integers(0, 256, (100, 100, 3))
+    face = LabelledBox("face", Box(50, 50, 150, 150))
+    picture = LabelledPicture("x.jpg", 200, 200, ("face",), (face,))
+    assert judge(picture, source, redact(source, [face.box], "solid")).status == "judged"
+
+
 def test_ignored_boxes_count_nowhere(photographs: Path) -> None:
     ignored = LabelledBox("face", FACE.box, ignore=True)
     picture = LabelledPicture(PICTURE.image, 512, 600, ("face",), (ignored,))
@@ -163,3 +173,27 @@ def test_the_interval_holds_the_recall_and_is_repeatable() -> None:
     assert row is not None
     assert row.low < row.recall < row.high
     assert row == summarise("set", pictures).recall("face")
+
+
+@pytest.mark.parametrize("boxes", [1, 4])
+def test_the_interval_is_that_of_as_many_pictures(boxes: int) -> None:
+    """Boxes of a picture that are hit and missed together tell no more than one would."""
+    pictures = [
+        JudgedPicture(str(i), "judged", tuple(box(30, i >= 20) for _ in range(boxes)), None)
+        for i in range(100)
+    ]
+    row = summarise("set", pictures).recall("face")
+    assert row is not None
+    reach = 1.96 * (0.8 * 0.2 / 100) ** 0.5
+    assert (row.low, row.high) == (
+        pytest.approx(0.8 - reach, abs=0.015),
+        pytest.approx(0.8 + reach, abs=0.015),
+    )
+
+
+def test_overlaps_are_counted_from_their_limits_on() -> None:
+    overlaps = (0.29, 0.3, 0.49, 0.5, 0.9)
+    boxes = tuple(replace(box(30, True), overlap=value) for value in overlaps)
+    row = summarise("set", [JudgedPicture("x", "judged", boxes, None)]).recall("face")
+    assert row is not None
+    assert [share.value for share in row.found] == [0.8, 0.4]

@@ -151,6 +151,21 @@ def test_false_blurs_are_saved_as_long_as_recall_stays() -> None:
     assert found.curve[0.6].recall.value < 0.97
 
 
+def test_the_step_is_raised_that_saves_most_for_what_it_costs() -> None:
+    """Small: 2,400 px a lost face. Large: 3,000 px for one and a half. Only one can be had."""
+    small, large = Box(10, 10, 50, 58), Box(100, 100, 140, 160)
+    false = [Box(200, 10, 250, 58), Box(200, 100, 250, 160)]
+    pictures = []
+    for number in range(100):
+        scores = (0.3 if number < 2 else 0.9, 0.3 if number < 3 else 0.9, 0.3, 0.3)
+        found = [candidate(*one) for one in zip((small, large, *false), scores, strict=True)]
+        pictures.append((picture(small, large), found))
+    sets = by_class({"a": pictures}, "face", POLICY)
+    found = tune(sets, Thresholds((0, 50), (0.2, 0.2)), target=0.98, budget=0.5)
+    assert found.thresholds.values[0] > 0.3 >= found.thresholds.values[1]
+    assert found.point.recall.value == 0.99
+
+
 def test_recall_comes_first_and_a_budget_that_is_not_kept_is_told() -> None:
     """Where true and false score alike, the budget is missed, not the faces."""
     sets = by_class({"a": crowd(3, 0.4, 0.4)}, "face", POLICY)
