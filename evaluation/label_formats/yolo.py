@@ -77,7 +77,7 @@ def _parse_yaml(source: Path) -> tuple[dict[int, str], int]:
     """The class names by number, and how many numbers of keypoints follow a box."""
     try:
         data: Any = yaml.safe_load(source.read_text("utf-8-sig"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise AnnotationError(
             f"the file of class names cannot be read ({error})", where=str(source)
         ) from error

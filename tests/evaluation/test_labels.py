@@ -625,6 +625,7 @@ def test_a_wrong_yolo_line_is_named(folder: Path, line: str, message: str) -> No
     ("text", "message"),
     [
         ("names: [face", "cannot be read"),
+        ("names: " + "[" * 5000, "cannot be read"),
         ("nc: 2", "field names"),
         ("names: face", "field names"),
         ("names: {a: face}", "field names"),
