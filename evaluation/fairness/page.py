@@ -30,7 +30,8 @@ SPREADS = (
     "of 4,000 such lots with at least the spread found. *Detectable* is the smallest shortfall of "
     "the smallest group that would be found with 80 % power (z test at 5 % over the number of "
     "groups). *Goal*: `met` when both the interval's end and what is detectable lie below "
-    f"{100 * GOAL:.0f} points, `missed` when the interval begins above and p < 0.05, else `open`. "
+    f"{100 * GOAL:.0f} points, `missed` when the interval turned about the spread begins above "
+    "and p < 0.05, else `open`. "
     "Under all conditions {} spreads were looked at, {} with p < 0.05; about {} would be by "
     "chance if there were no differences."
 )

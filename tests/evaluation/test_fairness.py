@@ -269,6 +269,16 @@ def test_a_planted_gap_is_found_and_named() -> None:
     assert found.verdict == "missed"
 
 
+def test_a_gap_within_the_goal_is_seldom_called_missed() -> None:
+    called = 0
+    for seed in range(40):
+        rates = rates_of((0.70, 0.70, 0.66, 0.66, 0.66), 40, seed=seed, factor=0.1)
+        found = spread_of(rates, names_of(5, 40), "abcde")
+        assert found is not None
+        called += found.verdict == "missed"
+    assert called <= 4
+
+
 def test_without_a_gap_p_is_seldom_small() -> None:
     small = 0
     for seed in range(40):
