@@ -25,7 +25,7 @@ from serving.geometry import Box
 Pixels = NDArray[np.uint8]
 
 SIDE = 180
-# Cells a side of a thumbnail that hides people: of a face that fills it a third a dozen cells stay.
+# Cells a side of a thumbnail that hides people: of a face, four by four at most.
 CELLS = 12
 _CONTEXT = 1.0
 _MISSED, _FALSE, _FOUND = (213, 94, 0), (204, 121, 167), (0, 114, 178)
@@ -157,10 +157,10 @@ def _part(
     if show:
         out = pixels[np.ix_(rows.astype(np.int64), columns.astype(np.int64))].copy()
     else:
+        # where the picture ends before the square does, fewer cells of the same size
+        cells = tuple(max(1, round(CELLS * length / side)) for length in (x2 - x1, y2 - y1))
         small = cv2.resize(
-            np.ascontiguousarray(pixels[y1:y2, x1:x2]),
-            (CELLS, CELLS),
-            interpolation=cv2.INTER_AREA,
+            np.ascontiguousarray(pixels[y1:y2, x1:x2]), cells, interpolation=cv2.INTER_AREA
         )
         out = np.asarray(cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.uint8)
         left, top = float(x1), float(y1)

@@ -24,7 +24,7 @@ from evaluation.picture import read_upright
 from evaluation.report import plots
 from evaluation.report.page import Extras, write_page
 from evaluation.report.sections import fairness_section, relation, scenes_section
-from evaluation.report.thumbnails import CELLS, SIDE, worst_false_blurs, worst_misses
+from evaluation.report.thumbnails import SIDE, worst_false_blurs, worst_misses
 from evaluation.verdicts import CurvePoint, Latency, Verdicts
 from pipeline.errors import ConfigurationError
 from serving.geometry import Box
@@ -213,9 +213,9 @@ def thumbnail(data: str) -> np.ndarray:
 
 
 def detail(pixels: np.ndarray) -> float:
-    """What is finer than a fifth of a cell, inside the drawn box."""
+    """What is finer than a fifth of a twelfth of the side, inside the drawn box."""
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY).astype(np.float32)
-    fine = grey - cv2.GaussianBlur(grey, (0, 0), SIDE / CELLS / 5)
+    fine = grey - cv2.GaussianBlur(grey, (0, 0), SIDE / 12 / 5)
     inner = slice(SIDE * 7 // 16, SIDE * 9 // 16)
     return float(fine[inner, inner].std())
 
@@ -227,6 +227,28 @@ def test_nobody_can_be_recognised_unless_asked_for(one_set: LabelledSet, outputs
     assert detail(thumbnail(hidden.data)) < 0.2 * detail(thumbnail(shown.data))
     assert hidden.caption == "face, 120 px high, 0% of it obscured; normal, none"
     assert hidden.title == f"{NASTY}/0.png"
+
+
+def test_a_face_that_fills_the_picture_keeps_no_more_of_itself(
+    one_set: LabelledSet, outputs: Path
+) -> None:
+    box = LabelledBox("face", Box(0, 0, 512, 512))
+    labels = tuple(replace(picture, boxes=(box,)) for picture in one_set.pictures)
+    whole = replace(one_set, pictures=labels[:1])
+    shutil.copy(one_set.folder / "0.png", outputs / "0.png")
+    (hidden,) = worst_misses(verdicts_of(whole, outputs).sets, [whole])
+    grey = cv2.cvtColor(thumbnail(hidden.data), cv2.COLOR_BGR2GRAY)[8:-8, 8:-8]
+    twice = cv2.resize(cv2.resize(grey, (4, 4), interpolation=cv2.INTER_AREA), grey.shape[::-1])
+    assert np.abs(twice.astype(float) - grey).mean() < 10
+
+
+def test_a_target_is_missed_where_the_interval_reaches_below_it(
+    one_set: LabelledSet, outputs: Path, tmp_path: Path
+) -> None:
+    """One face of one picture: 100 %, but no certainty."""
+    found = verdicts_of(replace(one_set, pictures=one_set.pictures[1:]), outputs)
+    write_page(found, found.scores(), Extras(), tmp_path / "report.html")
+    assert 'class="tile bad">faces obscured<b>100.0%</b>' in (tmp_path / "report.html").read_text()
 
 
 def test_a_false_blur_is_shown_where_it_is(one_set: LabelledSet, outputs: Path) -> None:
