@@ -268,6 +268,15 @@ def test_the_command_runs_the_pipeline_and_judges_it(labelled: Path, tmp_path: P
         if sample.labels["group"] == ">=12 px"
     }
     assert values == {"first": 1, "second": 1, ALL_SETS: 1}
+    ends = [
+        next(
+            one.value
+            for one in gauges[f"streetblur_evaluation_recall_{end}_ratio"].samples
+            if (one.labels["set"], one.labels["group"]) == ("first", "all")
+        )
+        for end in ("low", "high")
+    ]
+    assert ends == [pytest.approx(0.025), 1]
     assert "all sets" in (report / "report.md").read_text()
     here = origin_of(load_policy("default"), about["data"])
     assert Verdicts.read(report / "verdicts.json").about.origin == replace(
