@@ -34,8 +34,6 @@ from pipeline.logs import configure_logging
 BASELINE = Path(__file__).parents[1] / "docs" / "benchmarks" / "quality.json"
 # What a difference must exceed besides its interval: shares of boxes and of pixels, areas.
 TRIFLES = {"recall": 0.005, "changed_outside": 0.001, "false_regions": 0.05}
-# Share of the baseline's outputs that may be missing now: the check of outputs refuses one or two.
-LOST = 0.005
 _GROUPS = ("", "all", f">={COUNTED_FROM_PX} px")
 EXIT_WORSE, EXIT_NOT_JUDGED = 1, 2
 
@@ -87,23 +85,18 @@ def regressions(baseline: Verdicts, now: Verdicts) -> tuple[Difference, ...]:
 
 
 def lost_outputs(baseline: Verdicts, now: Verdicts, sets: Iterable[str]) -> list[str]:
-    """A line for each of ``sets`` whose outputs are missing now; empty where they are few.
+    """A line for each of ``sets`` of which outputs are missing now.
 
     What has no output counts nowhere, so a run that refuses what is hard would look better.
     """
-    lost: dict[str, tuple[int, int]] = {}
+    lost = []
     for name in sets:
         published = {one.image for one in now.sets.get(name, ()) if one.status != "not_published"}
         before = [one.image for one in baseline.sets[name] if one.status != "not_published"]
-        lost[name] = (sum(image not in published for image in before), len(before))
-    missing, every = (sum(counts) for counts in zip(*lost.values(), strict=True))
-    if missing <= LOST * every:
-        return []
-    return [
-        f"{name}: {some} of {count} pictures have no output any more"
-        for name, (some, count) in lost.items()
-        if some
-    ]
+        missing = sum(image not in published for image in before)
+        if missing:
+            lost.append(f"{name}: {missing} of {len(before)} pictures have no output any more")
+    return lost
 
 
 def told(differences: Iterable[Difference]) -> list[str]:

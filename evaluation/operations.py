@@ -326,9 +326,9 @@ def _shares(text: str, where: str) -> dict[str, float]:
             share = float(value)
         except ValueError:
             share = -1.0
-        if not 0 <= share <= 1 or name not in ("", *LABELS):
+        if not 0 <= share <= 1 or name not in ("", *LABELS) or name in found:
             raise ConfigurationError(
-                f"not a share between 0 and 1 of a known class: {part!r}",
+                f"not a share between 0 and 1 of a known class, or a second one: {part!r}",
                 where=where,
                 fix="For instance face=0.97,plate=0.98",
             )
