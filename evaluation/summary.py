@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 
 from evaluation.judge import JudgedBox, JudgedPicture
 
@@ -30,7 +31,8 @@ class Share:
 
     Attributes:
         value: 0..1.
-        low: lower end of the 95 % bootstrap interval, resampling pictures.
+        low: lower end of the 95 % interval by resampling pictures: percentiles, or of counted
+            boxes see :func:`proportion`.
         high: upper end.
     """
 
@@ -49,7 +51,7 @@ class Recall:
         obscured: boxes that are obscured.
         boxes: boxes in the group.
         recall: their ratio, 0..1.
-        low: lower end of the 95 % bootstrap interval, resampling pictures.
+        low: lower end of the 95 % interval, see :func:`proportion`.
         high: upper end.
         pixels: share of the boxes' pixels that are obscured.
         found: share of the boxes that a changed area meets with an IoU of at least 0.3, and 0.5.
@@ -226,18 +228,36 @@ def pooled_ratio(
 
 
 def proportion(
-    part: NDArray[np.float64], whole: NDArray[np.float64], weights: NDArray[np.float64]
+    part: NDArray[np.float64],
+    whole: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    *,
+    trials: float | None = None,
 ) -> Share:
-    """The same of counted boxes; where all or none are, drawing them again tells nothing.
+    """The same of counted boxes, with the interval of Korn and Graubard (1998).
 
-    Then the interval is the exact one (Clopper-Pearson) of as many pictures, of which all or none
-    would have been right.
+    The exact interval (Clopper-Pearson) of as many independent boxes as would vary as much as the
+    resamples do: the percentile interval ends too early where nearly all or none of the boxes are
+    obscured. Where all or none are, drawing them again tells nothing, and each picture counts once.
+
+    Args:
+        part, whole: [pictures] boxes that are obscured, and all.
+        weights: of :func:`resamples`.
+        trials: how many independent boxes there are at most; all by default.
     """
     share = pooled_ratio(part, whole, weights)
-    pictures = np.count_nonzero(whole)
-    if not pictures:
+    if not whole.sum():
         return share
-    reach = 1 - 0.025 ** (1 / pictures)
-    if part.sum() == whole.sum():
-        return Share(1.0, 1 - reach, 1.0)
-    return Share(0.0, 0.0, reach) if part.sum() == 0 else share
+    value = share.value
+    if value in (0, 1):
+        effective = float(np.count_nonzero(whole))
+    else:
+        denominators = weights @ whole
+        ratios = (weights @ part)[denominators > 0] / denominators[denominators > 0]
+        most = float(whole.sum()) if trials is None else trials
+        spread = float(np.square(ratios - value).mean())
+        effective = min(value * (1 - value) / spread, most) if spread else most
+    hits, misses = effective * value, effective * (1 - value)
+    low = float(betaincinv(hits, misses + 1, 0.025)) if hits else 0.0
+    high = float(betaincinv(hits + 1, misses, 0.975)) if misses else 1.0
+    return Share(value, low, high)

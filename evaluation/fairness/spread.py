@@ -5,6 +5,7 @@ People are what is drawn: all pictures of one person stay together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -191,7 +192,8 @@ def paired(rates: Floats, base: Floats, *, name: str, base_name: str, size: int)
 
 def recall_of(rates: Floats) -> Share:
     """Mean of people's rates, its interval by resampling people."""
-    return proportion(rates, np.ones(len(rates)), resamples(len(rates)))
+    # people's rates are means over many places: they tell more than a yes or no for each person
+    return proportion(rates, np.ones(len(rates)), resamples(len(rates)), trials=math.inf)
 
 
 def _recall(rates: Floats, name: str, least: int) -> GroupRecall:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from evaluation.annotations import (
     LABEL_FILE,
@@ -184,10 +185,22 @@ def test_the_interval_is_that_of_as_many_pictures(boxes: int) -> None:
     ]
     row = summarise("set", pictures).recall("face")
     assert row is not None
-    reach = 1.96 * (0.8 * 0.2 / 100) ** 0.5
+    exact = binomtest(80, 100).proportion_ci(method="exact")
     assert (row.low, row.high) == (
-        pytest.approx(0.8 - reach, abs=0.015),
-        pytest.approx(0.8 + reach, abs=0.015),
+        pytest.approx(exact.low, abs=0.01),
+        pytest.approx(exact.high, abs=0.01),
+    )
+
+
+@pytest.mark.parametrize("missed", range(5))
+def test_the_interval_is_the_exact_one_where_nearly_all_are_obscured(missed: int) -> None:
+    pictures = [JudgedPicture(str(i), "judged", (box(30, i >= missed),), None) for i in range(57)]
+    row = summarise("set", pictures).recall("face")
+    assert row is not None
+    exact = binomtest(57 - missed, 57).proportion_ci(method="exact")
+    assert (row.low, row.high) == (
+        pytest.approx(exact.low, abs=0.005),
+        pytest.approx(exact.high, abs=0.005),
     )
 
 
