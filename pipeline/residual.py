@@ -34,8 +34,6 @@ WITHIN_CELLS = 0.5
 SMOOTH = 24
 # Standard deviation of what coding adds where a mask's edge crosses a block, beside quantising.
 EDGE = 6.0
-# Samples that have the same noise where the soft edge of one box mixes that of two.
-MIXED = 16
 # Above this quantisation step nothing of a smooth block is coded but its noise.
 FINE = 40
 # Side of the smallest part of a box that is judged for itself, in samples.
@@ -112,7 +110,8 @@ def most_kept(
     rough, smooth = coding.rough**2 + loudest**2 + EDGE**2, coding.smooth**2
     uneven = _rough(aim.levels, aim.owner)
     coded = np.where(uneven, np.float32(rough), np.float32(smooth))
-    coded += (aim.mixed > 0) * np.float32(MIXED * loudest**2)
+    # what of it has the shape of a soft edge is judged apart
+    coded += (aim.mixed > 0) * np.float32(loudest**2)
     most: Kept | None = None
     for number, box in enumerate(boxes):
         place = _inside(channel, box.area)

@@ -84,6 +84,26 @@ def test_a_sharp_strip_between_other_boxes_is_found(shifts: Shifts) -> None:
         assert verdict(data, redacted(data, others), [skipped, *others]) == "not_obscured"
 
 
+@pytest.mark.parametrize(("wide", "least"), [(0.12, 0.55), (0.25, 0.85)])
+def test_a_strip_under_the_soft_edge_of_a_box_beside_it_is_mostly_found(
+    wide: float, least: float
+) -> None:
+    """The edge mixes the noise of two boxes: that excuses what has the edge's shape, no more."""
+    found = []
+    for data, skipped in labelled():
+        width, height = skipped.x2 - skipped.x1, skipped.y2 - skipped.y1
+        beside = skipped.moved(
+            (
+                int(skipped.x1 + wide * width),
+                int(skipped.y1 - 0.25 * height),
+                int(skipped.x2 + 0.25 * width),
+                int(skipped.y2 + 0.25 * height),
+            )
+        )
+        found.append(verdict(data, redacted(data, [beside]), [skipped, beside]))
+    assert found.count("not_obscured") >= least * len(found)
+
+
 def test_many_boxes_hide_nothing_that_is_left_sharp() -> None:
     for data, face in labelled():
         draw = random.Random(1)
