@@ -53,7 +53,7 @@ def worst_misses(
     most: int = 24,
     show: bool = False,
 ) -> list[Thumbnail]:
-    """The largest boxes that are not obscured, the least obscured first among equals.
+    """The largest boxes that count as missed, the least obscured first among equals.
 
     Args:
         judged: by set.
@@ -66,7 +66,7 @@ def worst_misses(
         for one in sets
         for picture in judged.get(one.name, ())
         for box in picture.boxes
-        if not box.obscured and box.box is not None and picture.status == "judged"
+        if not box.obscured and box.box is not None and picture.status != "not_published"
     ]
     missed.sort(key=lambda found: (-found[2].height * (1 - found[2].share), found[1].image))
     out = []
@@ -75,7 +75,7 @@ def worst_misses(
         if pixels is not None and box.box is not None:
             others = [(item.box, _FOUND) for item in picture.boxes if item.box and item.obscured]
             part = _part(pixels, box.box, [*others, (box.box, _MISSED)], show=show)
-            out.append(Thumbnail(f"{one.name}/{picture.image}", _of_miss(box), part))
+            out.append(Thumbnail(f"{one.name}/{picture.image}", _of_miss(box, picture), part))
     return out
 
 
@@ -122,7 +122,9 @@ def worst_false_blurs(
     return out
 
 
-def _of_miss(box: JudgedBox) -> str:
+def _of_miss(box: JudgedBox, picture: JudgedPicture) -> str:
+    if picture.status == "unrelated":
+        return f"{box.label}, {box.height:.0f} px high; the output shows something else"
     told = f"{box.label}, {box.height:.0f} px high, {box.share:.0%} of it obscured"
     conditions = [value for name, value in box.groups if name in ("occlusion", "lighting")]
     return f"{told}; {', '.join(conditions)}" if conditions else told

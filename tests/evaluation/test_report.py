@@ -242,6 +242,15 @@ def test_a_face_that_fills_the_picture_keeps_no_more_of_itself(
     assert np.abs(twice.astype(float) - grey).mean() < 10
 
 
+def test_a_box_without_its_scene_is_among_the_misses(one_set: LabelledSet, outputs: Path) -> None:
+    shutil.copy(one_set.folder / "0.png", outputs / "1.png")
+    other = cv2.imread(str(outputs / "1.png"))[::-1, ::-1]
+    cv2.imwrite(str(outputs / "1.png"), np.ascontiguousarray(other))
+    found = verdicts_of(one_set, outputs)
+    told = [one.caption for one in worst_misses(found.sets, [one_set])]
+    assert any("the output shows something else" in one for one in told), told
+
+
 def test_a_target_is_missed_where_the_interval_reaches_below_it(
     one_set: LabelledSet, outputs: Path, tmp_path: Path
 ) -> None:
