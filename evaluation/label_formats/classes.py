@@ -63,7 +63,8 @@ def resolve(
         raise AnnotationError(
             f"classes that are neither known as faces nor as plates: {', '.join(unknown)}",
             where=where,
-            fix="Say for each name whether it is a face, a plate or to be ignored",
+            fix="Say for each whether it is a face, a plate or neither: --class NAME=face, "
+            "NAME=plate or NAME=none",
         )
     return {name: known[_plain(name)] for name in names}
 

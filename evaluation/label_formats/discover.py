@@ -76,7 +76,8 @@ def _voc(folder: Path) -> list[Path]:
 def _yolo(folder: Path) -> list[Path]:
     if not label_folders(folder):
         return []
-    return [p for p in (folder / "data.yaml", folder / "data.yml") if p.is_file()]
+    names = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 _FINDERS: dict[FormatName, Callable[[Path], list[Path]]] = {
