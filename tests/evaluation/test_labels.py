@@ -411,11 +411,12 @@ def test_voc_pictures_are_found(tmp_path: Path, picture: str, label_file: str) -
         ("valid/images/x.jpg", "valid/labels/x.txt"),
     ],
 )
-def test_yolo_pictures_are_found(tmp_path: Path, picture: str, label_file: str) -> None:
+@pytest.mark.parametrize("names", ["data.yaml", "data.yml", "dataset.yaml"])
+def test_yolo_pictures_are_found(tmp_path: Path, picture: str, label_file: str, names: str) -> None:
     write.draw(tmp_path, picture)
     (tmp_path / label_file).parent.mkdir(parents=True)
     (tmp_path / label_file).write_text("0 0.5 0.5 0.5 0.5\n")
-    (tmp_path / "data.yaml").write_text("names: [face]\n")
+    (tmp_path / names).write_text("names: [face]\n")
     (found,) = read_labels(tmp_path)
     assert (found.image, len(found.boxes)) == (picture, 1)
 
