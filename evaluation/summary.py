@@ -23,6 +23,8 @@ COUNTED_FROM_PX = 12
 
 _RESAMPLES = 1000
 _SEED = 20261121
+# A variance up to this is none: shares of resamples are the same but for rounding.
+_ROUNDING = 1e-18
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,8 @@ def proportion(
 
     The exact interval (Clopper-Pearson) of as many independent boxes as would vary as much as the
     resamples do: the percentile interval ends too early where nearly all or none of the boxes are
-    obscured. Where all or none are, drawing them again tells nothing, and each picture counts once.
+    obscured. Where drawing again changes nothing (all or none are obscured, or all boxes are in one
+    picture), it tells nothing, and each picture counts once.
 
     Args:
         part, whole: [pictures] boxes that are obscured, and all.
@@ -249,14 +252,14 @@ def proportion(
     if not whole.sum():
         return share
     value = share.value
-    if value in (0, 1):
-        effective = float(np.count_nonzero(whole))
-    else:
-        denominators = weights @ whole
-        ratios = (weights @ part)[denominators > 0] / denominators[denominators > 0]
+    denominators = weights @ whole
+    ratios = (weights @ part)[denominators > 0] / denominators[denominators > 0]
+    spread = float(np.square(ratios - value).mean())
+    if spread > _ROUNDING:
         most = float(whole.sum()) if trials is None else trials
-        spread = float(np.square(ratios - value).mean())
-        effective = min(value * (1 - value) / spread, most) if spread else most
+        effective = min(value * (1 - value) / spread, most)
+    else:
+        effective = float(np.count_nonzero(whole))
     hits, misses = effective * value, effective * (1 - value)
     low = float(betaincinv(hits, misses + 1, 0.025)) if hits else 0.0
     high = float(betaincinv(hits + 1, misses, 0.975)) if misses else 1.0

@@ -31,7 +31,7 @@ from evaluation.fairness.scenes import (
     digest_of_scenes,
     plan_scenes,
 )
-from evaluation.fairness.spread import detectable, paired, spread_of
+from evaluation.fairness.spread import detectable, paired, recall_of, spread_of
 from evaluation.fairness.tone import NOT_COMPUTABLE, crop_angle, lab, tone_class, typology_angle
 from evaluation.fairness.trial import Trial, face_detectors, run_trial
 from evaluation.operating_points import ClassCandidates, Thresholds
@@ -332,6 +332,12 @@ def test_the_detectable_shortfall_is_found_four_times_in_five(
 
 def test_what_cannot_be_detected_is_the_whole_recall() -> None:
     assert detectable(0.05, 3, 3, 1.0, 2) == 0.05
+
+
+@pytest.mark.parametrize("rates", [[0.5], [0.96] * 5])
+def test_people_who_are_all_alike_have_an_interval(rates: list[float]) -> None:
+    found = recall_of(np.array(rates))
+    assert 0 <= found.low < rates[0] < found.high <= 1
 
 
 def test_pairs_know_that_people_are_the_same() -> None:

@@ -204,6 +204,17 @@ def test_the_interval_is_the_exact_one_where_nearly_all_are_obscured(missed: int
     )
 
 
+@pytest.mark.parametrize("pictures", [1, 50])
+def test_boxes_of_a_single_picture_are_not_taken_for_independent_ones(pictures: int) -> None:
+    crowded = JudgedPicture("0", "judged", tuple(box(30, i > 0) for i in range(10)), None)
+    others = [JudgedPicture(str(i), "judged", (), None) for i in range(1, pictures)]
+    row = summarise("set", [crowded, *others]).recall("face")
+    assert row is not None
+    assert row.recall == pytest.approx(0.9)
+    assert row.low < 0.05
+    assert row.high > 0.99
+
+
 def test_overlaps_are_counted_from_their_limits_on() -> None:
     overlaps = (0.29, 0.3, 0.49, 0.5, 0.9)
     boxes = tuple(replace(box(30, True), overlap=value) for value in overlaps)
