@@ -27,7 +27,7 @@ from evaluation.headlines import print_headlines
 from evaluation.labelled_sets import REVIEWED, find_sets
 from evaluation.summary import COUNTED_FROM_PX
 from evaluation.verdicts import Verdicts
-from pipeline.errors import StreetblurError
+from pipeline.errors import ConfigurationError, StreetblurError
 from pipeline.job import JobSpec, load_spec
 from pipeline.logs import configure_logging
 
@@ -125,6 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(soft_wrap=True)
     try:
         baseline = None if given.update else Verdicts.read(given.baseline)
+        if baseline is not None:
+            _require_known(given.set, baseline)
         now = Verdicts.read(given.verdicts) if given.verdicts else _run(given.data, given.set)
         print_headlines(now.scores(), console)
         if baseline is None:
@@ -141,6 +143,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(line, style="red", markup=False)
     console.print("worse than the baseline" if worse else "no worse than the baseline")
     return EXIT_WORSE if worse else 0
+
+
+def _require_known(names: Iterable[str], baseline: Verdicts) -> None:
+    """A set that the baseline lacks would be held against nothing, and pass."""
+    if unknown := sorted(set(names) - set(baseline.sets)):
+        raise ConfigurationError(
+            f"the baseline has no set {', '.join(unknown)}",
+            where="--set",
+            fix=f"Name some of: {', '.join(baseline.sets)}",
+        )
 
 
 def _run(data: Path | None, names: Sequence[str]) -> Verdicts:

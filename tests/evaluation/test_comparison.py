@@ -191,6 +191,8 @@ def test_the_gate_misses_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(command) == 1
     assert "more: 150 of 150 pictures have no output any more" in capsys.readouterr().out
     assert main([*command, "--set", "faces"]) == 0
+    assert main([*command, "--set", "faces", "--set", "none"]) == 2
+    assert "the baseline has no set none" in capsys.readouterr().err
 
 
 def test_a_part_of_the_sets_is_no_baseline(tmp_path: Path) -> None:
