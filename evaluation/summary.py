@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
+from scipy.special import betaincinv, stdtrit
 
 from evaluation.judge import JudgedBox, JudgedPicture
 
@@ -25,6 +25,7 @@ _RESAMPLES = 1000
 _SEED = 20261121
 # A variance up to this is none: shares of resamples are the same but for rounding.
 _ROUNDING = 1e-18
+_MANY = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,11 +256,14 @@ def proportion(
     denominators = weights @ whole
     ratios = (weights @ part)[denominators > 0] / denominators[denominators > 0]
     spread = float(np.square(ratios - value).mean())
-    if spread > _ROUNDING:
+    pictures = np.count_nonzero(whole)
+    effective = float(pictures)
+    if spread > _ROUNDING and pictures > 1:
         most = float(whole.sum()) if trials is None else trials
-        effective = min(value * (1 - value) / spread, most)
-    else:
-        effective = float(np.count_nonzero(whole))
+        # few pictures tell the variance itself badly
+        narrower = stdtrit(min(most, _MANY) - 1, 0.975) / stdtrit(pictures - 1, 0.975)
+        spread *= pictures / (pictures - 1)
+        effective = min(value * (1 - value) / spread * float(narrower) ** 2, most)
     hits, misses = effective * value, effective * (1 - value)
     low = float(betaincinv(hits, misses + 1, 0.025)) if hits else 0.0
     high = float(betaincinv(hits + 1, misses, 0.975)) if misses else 1.0
