@@ -41,7 +41,9 @@ class FiguresFile(Generic[Figures]):
         content = self._adapter().dump_python(figures, mode="json")
         head = {"kind": self.kind, "format": self.format}
         partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps({**head, **content}, indent=1) + "\n", encoding="utf-8")
+        partial.write_text(
+            json.dumps({**head, **content}, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
         partial.replace(path)
 
     def read(self, path: Path) -> Figures:

@@ -17,13 +17,11 @@ from numpy.typing import NDArray
 
 from pipeline.compiled import compiled
 from pipeline.orientation import IntBox
-from pipeline.redaction import RedactionBox, strength_order
+from pipeline.redaction import FAR, RedactionBox, strength_order
 
 Floats = NDArray[np.float32]
 Longs = NDArray[np.int64]
 GREY = 128.0
-# Beyond the last pixel of any picture.
-FAR = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)

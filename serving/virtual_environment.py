@@ -26,6 +26,7 @@ def make(
     *,
     what: str,
     setting: str,
+    pythons: str = "3.11 to 3.13",
     announce: Callable[[], None] = lambda: None,
     finish: Callable[[], None] = lambda: None,
 ) -> None:
@@ -38,6 +39,7 @@ def make(
         packages: exact versions, as pip's arguments; nothing else is installed.
         what: whose environment it is, for messages.
         setting: names the place of ``folder``, for messages.
+        pythons: which versions of Python there are packages for, likewise.
         announce: called before the work, if there is any.
         finish: called once pip is done, before the environment counts as whole.
 
@@ -49,15 +51,15 @@ def make(
             return
         announce()
         shutil.rmtree(folder, ignore_errors=True)
-        _call([sys.executable, "-m", "venv", str(folder)], what)
+        _call([sys.executable, "-m", "venv", str(folder)], what, pythons)
         pip = [str(folder / "bin" / "python"), "-I", "-m", "pip", "install", "--quiet"]
         exact = ["--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
-        _call([*pip, *exact, *packages], what)
+        _call([*pip, *exact, *packages], what, pythons)
         finish()
         (folder / _DONE).touch()
 
 
-def _call(command: Sequence[str], what: str) -> None:
+def _call(command: Sequence[str], what: str, pythons: str) -> None:
     try:
         subprocess.run(
             command, check=True, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S
@@ -67,5 +69,5 @@ def _call(command: Sequence[str], what: str) -> None:
         raise FetchFailed(
             f"{what} environment could not be made ({said[-1] if said else error})",
             where=" ".join(command[:4]),
-            fix="Check the network and free disk; needs x86-64 Linux, Python 3.11 to 3.13",
+            fix=f"Check the network and free disk; needs x86-64 Linux, Python {pythons}",
         ) from error

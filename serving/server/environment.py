@@ -118,6 +118,7 @@ def install(log: Callable[[str], None] = lambda _: None) -> ServerEnvironment:
         requirements(),
         what="the server's",
         setting=CACHE_SETTING,
+        pythons="3.11 or 3.12",
         announce=announce,
         finish=finish,
     )
