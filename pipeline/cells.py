@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.compiled import Number, compiled, either_way
+from pipeline.surroundings import bend, square_px
 
 Floats = NDArray[np.float32]
 Samples = NDArray[Any]
@@ -112,10 +113,13 @@ def halved(grid: Floats) -> Floats:
 
 
 @compiled
-def spline_taps(start: int, stop: int, origin: float, spacing: float, points: int) -> Taps:
-    """How samples ``start``..``stop`` mix the control points of a cubic B-spline.
+def spline_taps(
+    start: int, stop: int, side: int, origin: float, spacing: float, points: int
+) -> Taps:
+    """How squares ``start``..``stop`` mix the control points of a cubic B-spline, at their middle.
 
     Args:
+        side: samples of a square's side; 1 for single samples.
         origin: where the first control point lies, in samples (the first sample's centre is 0.5).
         spacing: samples between two control points.
         points: how many there are.
@@ -127,7 +131,7 @@ def spline_taps(start: int, stop: int, origin: float, spacing: float, points: in
     at = np.empty((count, 4), np.int64)
     weights = np.empty((count, 4), np.float32)
     for i in range(count):
-        place = (start + i + 0.5 - origin) / spacing
+        place = ((start + i + 0.5) * side - origin) / spacing
         nearest: Number = np.int64(np.floor(place))
         t = place - nearest
         for tap in range(4):
@@ -137,6 +141,26 @@ def spline_taps(start: int, stop: int, origin: float, spacing: float, points: in
         weights[i, 2] = (-3 * t * t * t + 3 * t * t + 3 * t + 1) / 6
         weights[i, 3] = t * t * t / 6
     return at, weights
+
+
+@compiled
+def drawn(grid: Floats, across: Taps, down: Taps) -> Floats:
+    """The spline through ``grid`` at [rows, columns] places; see :func:`spline_taps`."""
+    column_at, column_weight = across
+    row_at, row_weight = down
+    out = np.empty((len(row_at), len(column_at)), np.float32)
+    line = np.empty(grid.shape[1], np.float32)
+    for row in range(len(row_at)):
+        line[:] = 0
+        for tap in range(4):
+            for i in range(len(line)):
+                line[i] += grid[row_at[row, tap], i] * row_weight[row, tap]
+        for column in range(len(column_at)):
+            value = np.float32(0)
+            for tap in range(4):
+                value += line[column_at[column, tap]] * column_weight[column, tap]
+            out[row, column] = value
+    return out
 
 
 @compiled
@@ -227,6 +251,9 @@ def paint(
     reach: int,
     mode: int,
     cell: int,
+    square: int,
+    touched: Longs,
+    changed: Longs,
     noise: Floats,
     between: Floats,
     grain: NDArray[np.uint8],
@@ -244,6 +271,9 @@ def paint(
         reach: width of the soft edge, in pixels.
         mode: ``BLUR``, ``PIXELATE`` or ``SOLID``.
         cell: side of a cell, in pixels.
+        square: see :func:`pipeline.surroundings.square_px`.
+        touched: (x1, y1, x2, y2): all pixels of the picture that the box may change.
+        changed: [n, 4] the same of all boxes of the picture.
         noise: [rows, columns] to be added to the cells; [0, 0] for none.
         between: the same for twice as many control points: see :func:`halved`.
         grain, levels, full: as for :func:`blend`.
@@ -287,8 +317,18 @@ def paint(
             for row in range(grid.shape[0]):
                 for column in range(grid.shape[1]):
                     grid[row, column] += between[row, column]
-        taps_x = spline_taps(x1, x2, origin_x, spacing_x, grid.shape[1])
-        taps_y = spline_taps(y1, y2, origin_y, spacing_y, grid.shape[0])
+        across, down = square_px(square, step_x), square_px(square, step_y)
+        node_x, node_y = across // step_x, down // step_y
+        # with one square more on each side
+        left_node, top_node = touched[0] // across - 1, touched[1] // down - 1
+        right_node, bottom_node = -(-touched[2] // across) + 1, -(-touched[3] // down) + 1
+        taps_x = spline_taps(left_node, right_node, node_x, origin_x, spacing_x, grid.shape[1])
+        taps_y = spline_taps(top_node, bottom_node, node_y, origin_y, spacing_y, grid.shape[0])
+        grid = drawn(grid, taps_x, taps_y)
+        bend(grid, left_node, top_node, across, down, source, averages, place, changed)
+        middle_x, middle_y = (left_node + 0.5) * node_x, (top_node + 0.5) * node_y
+        taps_x = spline_taps(x1, x2, 1, middle_x, 1.0 * node_x, grid.shape[1])
+        taps_y = spline_taps(y1, y2, 1, middle_y, 1.0 * node_y, grid.shape[0])
     else:
         taps_x = block_taps(x1, x2, first_x, side_x, grid.shape[1])
         taps_y = block_taps(y1, y2, first_y, side_y, grid.shape[0])

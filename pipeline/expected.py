@@ -1,8 +1,9 @@
 """What a redaction must come to, noise apart: computed from the source for the output's check.
 
 None of the code that chooses cells, averages and paints is used, so that its mistakes are not made
-twice: averages over the cells of each box, drawn by matrices of spline weights, laid over each
-other from the weakest box to the strongest. Shared with the redaction is which box is stronger.
+twice: averages over the cells of each box, drawn by matrices of spline weights, bent to what lies
+around, and laid over each other from the weakest box to the strongest. Shared with the redaction is
+which box is stronger.
 """
 
 from __future__ import annotations
@@ -10,14 +11,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.compiled import compiled
+from pipeline.expected_curves import halving, spline, steps
+from pipeline.expected_squares import Bending, Places, Squares, averages, drawn
 from pipeline.orientation import IntBox
-from pipeline.redaction import FAR, RedactionBox, strength_order
+from pipeline.redaction import (
+    CELL_NOISE,
+    COLOUR_NOISE,
+    FAR,
+    HALF_NOISE,
+    RedactionBox,
+    strength_order,
+)
 
 Floats = NDArray[np.float32]
 Longs = NDArray[np.int64]
@@ -36,6 +44,8 @@ class Channel:
         shared: whether it gets the noise that all channels share.
         blocks: [rows, columns] averages of the blocks of 8 x 8 samples of the whole channel, for
             cells that are whole blocks; None for none.
+        redacted_step: pixels that a sample of what was redacted spans, where the channel was made
+            from that; 0 if it is the channel itself.
     """
 
     samples: Floats
@@ -46,6 +56,7 @@ class Channel:
     size: tuple[int, int]
     shared: bool
     blocks: Floats | None = None
+    redacted_step: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,19 +68,32 @@ class Expected:
         owner: [h, w] int32: number of the box that a sample is covered by, the strongest; -1
             where there is none.
         mixed: [h, w] float32, how much of the sample soft edges of stronger boxes replace, 0..1.
+        noise: for the number of each box that is blurred, the variance that the noise of its
+            cells, and of the points between them, has at most in a square of the picture.
     """
 
     levels: Floats
     owner: NDArray[np.int32]
     mixed: Floats
+    noise: dict[int, float]
 
 
-def expected(channel: Channel, boxes: Sequence[RedactionBox]) -> Expected:
-    """The channel with ``boxes`` redacted without noise."""
+def expected(
+    channel: Channel,
+    boxes: Sequence[RedactionBox],
+    everywhere: Sequence[RedactionBox] | None = None,
+) -> Expected:
+    """The channel with ``boxes`` redacted without noise.
+
+    Args:
+        everywhere: all boxes of the picture, by default ``boxes``.
+    """
+    changed = [_changed(box, channel.size) for box in (everywhere or boxes)]
     levels = channel.samples.copy()
     owner = np.full(levels.shape, -1, np.int32)
     mixed = np.zeros(levels.shape, np.float32)
     numbers = {box: number for number, box in enumerate(boxes)}
+    noise: dict[int, float] = {}
     for box in sorted(set(boxes), key=strength_order):
         reach, area = soft_edge(box), _with_padding(box.area, channel.size)
         near = _samples_of(channel, area, reach)
@@ -80,13 +104,16 @@ def expected(channel: Channel, boxes: Sequence[RedactionBox]) -> Expected:
         away_y = _away(y1, y2, channel.top, channel.step_y, area[1], area[3])
         share = _share(away_x, away_y, reach)
         under = levels[y1:y2, x1:x2]
-        under += share * (_layer(channel, box, near) - under)
+        layer, loudest = _layer(channel, box, near, changed)
+        if loudest is not None:
+            noise[numbers[box]] = loudest
+        under += share * (layer - under)
         covered = share == 1
         owner[y1:y2, x1:x2][covered] = numbers[box]
         replaced = mixed[y1:y2, x1:x2]
         replaced += share * (1 - replaced)
         replaced[covered] = 0
-    return Expected(levels, owner, mixed)
+    return Expected(levels, owner, mixed, noise)
 
 
 def cell_side(box: RedactionBox) -> int:
@@ -146,15 +173,57 @@ def _share(away_x: Floats, away_y: Floats, reach: int) -> Floats:
     return np.asarray(1 - away * away * (3 - 2 * away), np.float32)
 
 
-def _layer(channel: Channel, box: RedactionBox, near: IntBox) -> Floats:
-    """What one box puts over the samples ``near``."""
+def _changed(box: RedactionBox, size: tuple[int, int]) -> IntBox:
+    """All pixels of the picture that a box may change; empty for one that lies outside."""
+    inside = [min(max(end, 0), length) for end, length in zip(box.area, 2 * size, strict=True)]
+    if inside[0] >= inside[2] or inside[1] >= inside[3]:
+        return (0, 0, 0, 0)
+    reach = soft_edge(box)
+    return (
+        max(inside[0] - reach, 0),
+        max(inside[1] - reach, 0),
+        min(inside[2] + reach, size[0]),
+        min(inside[3] + reach, size[1]),
+    )
+
+
+def _layer(
+    channel: Channel, box: RedactionBox, near: IntBox, changed: Sequence[IntBox]
+) -> tuple[Floats, float | None]:
+    """What one box puts over the samples ``near``, and how loud its noise is where it blurs."""
     x1, y1, x2, y2 = near
     if box.style.mode == "solid":
-        return np.full((y2 - y1, x2 - x1), GREY, np.float32)
+        return np.full((y2 - y1, x2 - x1), GREY, np.float32), None
     across = _Line(box, 0, channel, x1, x2)
     down = _Line(box, 1, channel, y1, y2)
     means = _means(channel, across, down)
-    return np.asarray(down.weights @ means @ across.weights.T, np.float32)
+    at_x, at_y = channel.left + np.arange(x1, x2), channel.top + np.arange(y1, y2)
+    x, y = (at_x + 0.5) * channel.step_x, (at_y + 0.5) * channel.step_y
+    if box.style.mode == "pixelate":
+        return np.asarray(down.weights(y) @ means @ across.weights(x).T, np.float32), None
+    squares = Squares.around(box, channel, _changed(box, channel.size))
+    bending = Bending.of(squares, changed, channel.size)
+    to_rows, to_columns = down.weights(squares.middles(1)), across.weights(squares.middles(0))
+    shown = averages(squares, channel, bending.seen)
+    levels = bending.levels(np.asarray(to_rows @ means @ to_columns.T, np.float32), shown)
+    return drawn(squares, levels, x, y), _loudest(box, squares, bending, across, down)
+
+
+def _loudest(
+    box: RedactionBox, squares: Squares, bending: Bending, across: _Line, down: _Line
+) -> float:
+    """The largest variance that noise on a blur's points has in a square, once it is bent."""
+    variance = np.zeros(1, np.float32)
+    middles = squares.middles(1), squares.middles(0)
+    points = [(across.cell_noise, down.weights(middles[0]), across.weights(middles[1]))]
+    if across.finer:
+        halves = down.halves(middles[0]), across.halves(middles[1])
+        points.append((HALF_NOISE * box.style.noise, *halves))
+    for level, rows, columns in points:
+        parts = rows[:, None, :, None] * columns[None, :, None, :]
+        left = bending.left(parts.reshape(len(rows), len(columns), -1))
+        variance = variance + level**2 * np.square(left).sum(axis=1)
+    return float(variance.max())
 
 
 class _Line:
@@ -182,56 +251,28 @@ class _Line:
         self.edges: Longs = -(-starts // step)
         self.own_edges: Longs = self.edges - offset
         self.whole_blocks = side % (8 * step) == 0
-        at = (np.arange(start, stop) + offset + 0.5) * step / side - first
-        points = last - first
-        if box.style.mode == "pixelate":
-            self.weights = _steps(at, points)
-        elif channel.shared and side // max(channel.step_x, channel.step_y) >= 4:
-            # control points half as far apart come to the same curve but at the first and last
-            finer = _halving(points)
-            self.weights = np.asarray(_spline(2 * (at - 0.5), len(finer)) @ finer, np.float32)
-        else:
-            self.weights = _spline(at - 0.5, points)
+        self._side, self._first, self._points = side, first, last - first
+        self._even = box.style.mode == "pixelate"
+        #: standard deviation of the noise of a cell
+        self.cell_noise = ((CELL_NOISE if channel.shared else 0) + COLOUR_NOISE) * box.style.noise
+        #: whether there are control points half as far apart, with noise of their own
+        self.finer = channel.shared and side // max(channel.step_x, channel.step_y) >= 4
 
+    def weights(self, places: Places) -> Floats:
+        """[n, cells] how the cells' averages are mixed at ``places``, in pixels of the picture."""
+        at = places / self._side - self._first
+        if self._even:
+            return steps(at, self._points)
+        if self.finer:
+            # they come to the same curve but at the first and last
+            finer = halving(self._points)
+            return np.asarray(spline(2 * (at - 0.5), len(finer)) @ finer, np.float32)
+        return spline(at - 0.5, self._points)
 
-@compiled
-def _spline(place: NDArray[np.float64], points: int) -> Floats:
-    """Weights [n, points] of a cubic B-spline's control points at ``place``, 0 being the first.
-
-    Beyond the ends the nearest point counts.
-    """
-    out = np.zeros((len(place), points), np.float32)
-    for i in range(len(place)):
-        nearest = math.floor(place[i])
-        # how far away each of the four points is that the curve depends on there
-        for point in range(nearest - 1, nearest + 3):
-            away = abs(place[i] - point)
-            weight = (2 - away) ** 3 / 6 if away > 1 else (4 - 6 * away**2 + 3 * away**3) / 6
-            out[i, min(max(point, 0), points - 1)] += weight
-    return out
-
-
-@compiled
-def _steps(place: NDArray[np.float64], points: int) -> Floats:
-    """Weights [n, points] where each cell goes from a whole number to the next, and is even."""
-    out = np.zeros((len(place), points), np.float32)
-    for i in range(len(place)):
-        out[i, min(max(math.floor(place[i]), 0), points - 1)] = 1
-    return out
-
-
-@lru_cache(maxsize=256)
-def _halving(points: int) -> Floats:
-    """[2 points - 1, points]: control points half as far apart, the nearest beyond the ends."""
-    out = np.zeros((2 * points - 1, points), np.float32)
-    for fine in range(2 * points - 1):
-        place, between = divmod(fine, 2)
-        for point, eighths in ((place - 1, 1), (place, 6), (place + 1, 1)):
-            if not between:
-                out[fine, min(max(point, 0), points - 1)] += eighths / 8
-        if between:
-            out[fine, place : place + 2] = 0.5
-    return out
+    def halves(self, places: Places) -> Floats:
+        """[n, 2 cells - 1] the same for control points half as far apart."""
+        at = places / self._side - self._first
+        return spline(2 * (at - 0.5), 2 * self._points - 1)
 
 
 def _means(channel: Channel, across: _Line, down: _Line) -> Floats:

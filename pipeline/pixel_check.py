@@ -14,7 +14,7 @@ from pipeline.errors import OutputRejected
 from pipeline.expected import Channel
 from pipeline.images import ImageInfo
 from pipeline.jpeg.areas import McuArea, apart
-from pipeline.redaction import RedactionBox, needed_area
+from pipeline.redaction import RedactionBox, needed_area, seen_area
 from pipeline.residual import Coding, coding_of, most_kept
 
 Floats = NDArray[np.float32]
@@ -57,12 +57,7 @@ def check_obscured(
     """
     full = full_level(before, info)
     size = (before.shape[1], before.shape[0])
-    needed = {
-        box: McuArea(x1 // UNIT, y1 // UNIT, -(-x2 // UNIT), -(-y2 // UNIT))
-        for box in boxes
-        if (found := needed_area(box, *size)) is not None
-        for x1, y1, x2, y2 in [found]
-    }
+    needed = {box: area for box in boxes if (area := _needed(box, size)) is not None}
     codings = _codings(info, tables)
     for area in apart(needed.values()):
         own = [box for box, one in needed.items() if area.meets(one)]
@@ -70,12 +65,25 @@ def check_obscured(
         part = np.s_[top : UNIT * area.bottom, left : UNIT * area.right]
         pair = [_channels(p[part], info, full, luma=luma) for p in (before, after)]
         for number, ((was, step, shared), (now, _, _)) in enumerate(zip(*pair, strict=True)):
-            channel = Channel(was, left // step, top // step, step, step, size, shared)
-            kept = most_kept(
-                channel, partial(np.subtract, now), own, max_gain, codings[min(number, 1)]
+            channel = Channel(
+                was, left // step, top // step, step, step, size, shared, redacted_step=1
             )
+            coding = codings[min(number, 1)]
+            kept = most_kept(channel, partial(np.subtract, now), own, max_gain, coding, boxes)
             if kept is not None and kept.excess > 1:
                 raise OutputRejected("not_obscured", kept.what)
+
+
+def _needed(box: RedactionBox, size: tuple[int, int]) -> McuArea | None:
+    """The units that a box's cells and its surroundings lie in; None when it lies outside."""
+    cells, around = needed_area(box, *size), seen_area(box, *size)
+    if cells is None or around is None:
+        return None
+    found = [
+        McuArea(x1 // UNIT, y1 // UNIT, -(-x2 // UNIT), -(-y2 // UNIT))
+        for x1, y1, x2, y2 in (cells, around)
+    ]
+    return found[0].joined(found[1])
 
 
 def _codings(info: ImageInfo, tables: Sequence[Sequence[int]]) -> tuple[Coding, Coding]:

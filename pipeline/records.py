@@ -14,7 +14,7 @@ from serving.contracts import FEATURES
 from serving.geometry import Label
 
 Status = Literal["published", "quarantined", "failed"]
-REDACTION_VERSION = 2
+REDACTION_VERSION = 3
 """Raised whenever the same boxes would give other pixels; part of a result's identity."""
 
 FEATURE_DECIMALS = 3

@@ -9,7 +9,7 @@ win back by deconvolution is the noisy cells, never the pixels. See docs/decisio
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -21,6 +21,7 @@ from pipeline.cells import BLUR, PIXELATE, SOLID, SPLINE_SIGMA, Floats, cells_in
 from pipeline.noise import NoiseField, NoiseKey, quantiles
 from pipeline.orientation import IntBox
 from pipeline.policy import Style
+from pipeline.surroundings import LEAST_SQUARE, SQUARES, square_px
 from serving.geometry import Box, Label
 
 Pixels = NDArray[Any]
@@ -80,6 +81,12 @@ class RedactionBox:
     def cell_px(self) -> int:
         """Side of a cell: the power of two next above ``strength`` x the mean side, at least 4."""
         return _cell_px(self.x2 - self.x1, self.y2 - self.y1, self.style.strength)
+
+    @property
+    def square_px(self) -> int:
+        """Least side of the squares in which the blur is bent to what lies around the box."""
+        mean_side = math.sqrt(max(self.x2 - self.x1, 0) * max(self.y2 - self.y1, 0))
+        return power_of_two(mean_side / SQUARES, LEAST_SQUARE)
 
     @property
     def sigma_px(self) -> float:
@@ -170,14 +177,20 @@ def redact_planes(
     boxes: Sequence[RedactionBox],
     noise: NoiseField,
     size: tuple[int, int],
+    changed: NDArray[np.int64] | None = None,
 ) -> None:
     """Redact ``boxes`` in ``planes`` of a picture of ``size`` pixels, writing each plane's ``out``.
 
     Each layer is computed from the source, and layers are painted from the weakest to the
     strongest: a sample under several boxes is blurred once, by the strongest, in any order of
-    boxes. The planes must hold all of :func:`needed_area` of every box; with ``averages``,
-    :func:`touched_area` is enough for boxes whose cells are whole blocks.
+    boxes. The planes must hold all of :func:`needed_area` and :func:`seen_area` of every box; with
+    ``averages``, :func:`touched_area` is enough for boxes whose cells are whole blocks.
+
+    Args:
+        changed: :func:`changed_areas` of all boxes of the picture; by default of ``boxes``.
     """
+    if changed is None:
+        changed = changed_areas(boxes, *size)
     places = [
         np.array([p.left, p.top, p.width, p.height, p.step_x, p.step_y, *size], np.int64)
         for p in planes
@@ -189,6 +202,7 @@ def redact_planes(
         area = np.array(covered, np.int64)
         layer = _Noise(box, touched, covered, size, noise)
         mode, cell, reach = MODES[box.style.mode], box.cell_px, box.feather_px
+        square, own = box.square_px, np.array(touched, np.int64)
         for plane, place in zip(planes, places, strict=True):
             full = 255 if plane.source.dtype == np.uint8 else 65535
             paint(
@@ -200,6 +214,9 @@ def redact_planes(
                 reach,
                 mode,
                 cell,
+                square,
+                own,
+                changed,
                 layer.of_cells(plane, full),
                 layer.between(plane, full),
                 *layer.grain(plane, full),
@@ -276,6 +293,31 @@ def touched_area(box: RedactionBox, width: int, height: int) -> IntBox | None:
     return None if inside is None else _grown(inside, box.feather_px, width, height)
 
 
+def changed_areas(boxes: Iterable[RedactionBox], width: int, height: int) -> NDArray[np.int64]:
+    """[n, 4] what each of ``boxes`` may change, see :func:`touched_area`."""
+    found = [one for box in boxes if (one := touched_area(box, width, height)) is not None]
+    return np.array(found, np.int64).reshape(-1, 4)
+
+
+def seen_area(box: RedactionBox, width: int, height: int, step: int = 1) -> IntBox | None:
+    """All pixels that a blur is bent to, and the box; None when it lies outside.
+
+    Args:
+        step: most pixels that a sample of any channel spans.
+    """
+    touched = touched_area(box, width, height)
+    if touched is None:
+        return None
+    side = square_px(box.square_px, step)
+    x1, y1, x2, y2 = touched
+    return (
+        max((x1 // side - 1) * side, 0),
+        max((y1 // side - 1) * side, 0),
+        min((-(-x2 // side) + 1) * side, width),
+        min((-(-y2 // side) + 1) * side, height),
+    )
+
+
 def covered_area(box: RedactionBox, width: int, height: int) -> IntBox | None:
     """What ``box`` replaces at full strength, ``FAR`` where that is to the end of the padding."""
     inside = _clipped(box.area, width, height)
@@ -318,8 +360,12 @@ def cells_of(touched: IntBox, side: int, width: int, height: int) -> IntBox:
 
 @lru_cache(maxsize=4096)
 def _cell_px(width: int, height: int, strength: float) -> int:
-    least = math.ceil(strength * math.sqrt(max(width, 0) * max(height, 0)))
-    return max(MIN_CELL_PX, 1 << max(least - 1, 0).bit_length())
+    return power_of_two(strength * math.sqrt(max(width, 0) * max(height, 0)), MIN_CELL_PX)
+
+
+def power_of_two(least: float, smallest: int) -> int:
+    """The next one from ``least`` on, at least ``smallest``, which is one."""
+    return max(smallest, 1 << max(math.ceil(least) - 1, 0).bit_length())
 
 
 def strength_order(box: RedactionBox) -> tuple[object, ...]:

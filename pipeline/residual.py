@@ -30,6 +30,8 @@ CHANCE = 5.0
 FLAT = 1.0
 # Share of the cells' noise that shows within a cell that is drawn smooth.
 WITHIN_CELLS = 0.5
+# How much more than in one square noise that is bent varies over several that go together.
+BENT_TOGETHER = 2.0
 # Grey levels between which a block of 8 x 8 samples counts as smooth.
 SMOOTH = 24
 # Standard deviation of what coding adds where a mask's edge crosses a block, beside quantising.
@@ -90,6 +92,7 @@ def most_kept(
     boxes: Sequence[RedactionBox],
     max_gain: float,
     coding: Coding,
+    everywhere: Sequence[RedactionBox] | None = None,
 ) -> Kept | None:
     """The box that keeps most of its detail; None where no box has a sample in the channel.
 
@@ -102,10 +105,12 @@ def most_kept(
         boxes: in stored pixels.
         max_gain: share of its strength that detail may keep.
         coding: what coding adds.
+        everywhere: all boxes of the picture, by default ``boxes``.
     """
-    aim = expected(channel, boxes)
+    aim = expected(channel, boxes, everywhere)
     lost, rest = channel.samples - aim.levels, left(aim.levels)
-    loudest = max((_noise(box, channel)[2] for box in boxes), default=0.0)
+    noises = [_noise(box, channel, aim.noise.get(number)) for number, box in enumerate(boxes)]
+    loudest = max((cells for _, _, cells in noises), default=0.0)
     # which coefficients are 0 depends on the noise there, too
     rough, smooth = coding.rough**2 + loudest**2 + EDGE**2, coding.smooth**2
     uneven = _rough(aim.levels, aim.owner)
@@ -119,7 +124,7 @@ def most_kept(
             continue
         side = cell_side(box)
         sides = side // channel.step_x, side // channel.step_y
-        grain, within, cells = _noise(box, channel)
+        grain, within, cells = noises[number]
         excess = _excess(
             aim.owner[place] == number,
             np.ascontiguousarray(lost[place]),
@@ -177,13 +182,21 @@ def _inside(channel: Channel, area: IntBox) -> tuple[slice, slice] | None:
     return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else None
 
 
-def _noise(box: RedactionBox, channel: Channel) -> tuple[float, float, float]:
-    """Standard deviations of a box's noise: of samples, of parts of its cells, of its cells."""
+def _noise(box: RedactionBox, channel: Channel, bent: float | None) -> tuple[float, float, float]:
+    """Standard deviations of a box's noise: of samples, of parts of its cells, of its cells.
+
+    Args:
+        bent: see :attr:`pipeline.expected.Expected.noise`; None where the box is not blurred.
+    """
     level = 0.0 if box.style.mode == "solid" else box.style.noise
     cells = level * (CELL_NOISE if channel.shared else 0) + level * COLOUR_NOISE
     smooth = box.style.mode == "blur"
     grain = GRAIN * level if smooth and channel.shared else 0.0
-    return grain, WITHIN_CELLS * cells if smooth else 0.0, cells
+    within = WITHIN_CELLS * cells if smooth else 0.0
+    if bent is not None:
+        most = math.sqrt(BENT_TOGETHER * bent)
+        within, cells = min(within, most), min(cells, most)
+    return grain, within, cells
 
 
 @compiled

@@ -214,7 +214,7 @@ def _check_detail(
         )
         own = blocks.blocks(coded, area, component), blocks.blocks(uses, area, component)
         left = partial(_left, own[0], grid.steps, own[1])
-        kept = most_kept(channel, left, near[area], max_gain, coding_of(grid.steps))
+        kept = most_kept(channel, left, near[area], max_gain, coding_of(grid.steps), boxes)
         if kept is not None and kept.excess > 1:
             raise OutputRejected("not_obscured", kept.what)
 

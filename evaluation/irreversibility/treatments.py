@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.irreversibility.jpegs import coded, decoded
+from evaluation.irreversibility.known import without_surroundings
 from evaluation.irreversibility.scenes import default_style
 from pipeline.decode import decode_upright
 from pipeline.encode import redact_image
@@ -96,13 +97,20 @@ class Redacted(Treatment):
         made = redact_image(
             data, info, [own], noise=NoiseKey(secret, "a.jpg"), policy=load_policy(DEFAULT_POLICY)
         )
-        return _cut(decode_upright(made.data, info), box)
+        return self._left(decode_upright(made.data, info), own, colour_step=2)
 
     def expected(self, pixels: Pixels, box: RedactionBox) -> Pixels:
         """See :class:`Treatment`."""
         style = self.style(box.label).model_copy(update={"noise": 0})
         own = RedactionBox(*box.area, style, box.label)
-        return _cut(redact_pixels(pixels, [own], NoiseKey(bytes(32), "")), box)
+        redacted = redact_pixels(pixels, [own], NoiseKey(bytes(32), ""))
+        return self._left(redacted, own, colour_step=1)
+
+    def _left(self, pixels: Pixels, box: RedactionBox, colour_step: int) -> Pixels:
+        """What is not known without seeing the box."""
+        if self.mode != "blur":
+            return _cut(pixels, box)
+        return without_surroundings(pixels, box, colour_step)
 
 
 def default_treatment(label: Label) -> Redacted:

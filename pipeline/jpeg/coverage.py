@@ -15,7 +15,14 @@ from pipeline.jpeg.areas import McuArea, apart, mcu_area, mcus_of
 from pipeline.jpeg.dct import COVERED, DECODED, Longs, Uses
 from pipeline.jpeg.frame import ComponentGrid, Frame
 from pipeline.orientation import IntBox
-from pipeline.redaction import FAR, RedactionBox, covered_area, needed_area, touched_area
+from pipeline.redaction import (
+    FAR,
+    RedactionBox,
+    covered_area,
+    needed_area,
+    seen_area,
+    touched_area,
+)
 
 
 def coded_area(frame: Frame, box: RedactionBox) -> IntBox | None:
@@ -28,8 +35,16 @@ def coded_area(frame: Frame, box: RedactionBox) -> IntBox | None:
 
 
 def cell_mcus(frame: Frame, boxes: Iterable[RedactionBox]) -> Longs:
-    """Numbers of the MCUs of which something has to be known: all those of the boxes' cells."""
-    needed = (needed_area(box, frame.width, frame.height) for box in boxes)
+    """Numbers of the MCUs of which something has to be known: of the boxes' cells, and around."""
+    step = max(max(one.step_x, one.step_y) for one in frame.components)
+    needed = (
+        area
+        for box in boxes
+        for area in (
+            needed_area(box, frame.width, frame.height),
+            seen_area(box, frame.width, frame.height, step),
+        )
+    )
     return mcus_of(frame, apart(mcu_area(frame, area) for area in needed if area is not None))
 
 

@@ -21,7 +21,7 @@ from pipeline.jpeg.sequential import Part, SequentialScan, Span
 from pipeline.jpeg.unspliceable import Unspliceable
 from pipeline.jpeg.whole import WholePicture
 from pipeline.noise import NoiseKey
-from pipeline.redaction import Plane, RedactionBox, redact_planes
+from pipeline.redaction import Plane, RedactionBox, changed_areas, redact_planes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,13 +86,14 @@ def splice_jpeg(
     areas = apart(inside.values())
     shared = shared_components(data, structure)
     field = noise.field()
+    changed = changed_areas(boxes, *size)
 
     here = [[box for box, own in inside.items() if area.meets(own)] for area in areas]
     uses = [block_uses(frame, area, own) for area, own in zip(areas, here, strict=True)]
 
     def paint(number: int, samples: list[Samples]) -> None:
         planes = [_plane(frame, one, averages[one.component], shared) for one in samples]
-        redact_planes(planes, here[number], field, size)
+        redact_planes(planes, here[number], field, size, changed)
 
     if not structure.progressive and len(scans) == 1:
         source = scanned or SequentialScan(data, frame, scans[0], cell_mcus(frame, boxes))

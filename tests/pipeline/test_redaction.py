@@ -177,10 +177,11 @@ def test_cmyk_has_no_alpha() -> None:
 
 def test_overlapping_boxes_are_blurred_once_by_the_strongest() -> None:
     before = textured(200, 200)
-    weak, strong = box(40, 40, 100, 100, strength=0.1), box(60, 60, 160, 160, strength=0.5)
-    both = redact_pixels(before, [weak, strong], KEY)
-    alone = redact_pixels(before, [strong], KEY)
-    assert np.array_equal(both[60:160, 60:160], alone[60:160, 60:160])
+    weak, weaker = box(40, 40, 100, 100, strength=0.2), box(40, 40, 100, 100, strength=0.1)
+    strong = box(60, 60, 160, 160, strength=0.5)
+    first, second = (redact_pixels(before, [one, strong], KEY) for one in (weak, weaker))
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first[60:160, 60:160], second[60:160, 60:160])
 
 
 def noise_of(key: NoiseKey) -> Pixels:
@@ -215,10 +216,13 @@ def test_noise_depends_on_secret_and_picture() -> None:
         assert likeness(a, b) < 0.3
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["pixelate", "solid"])
 @pytest.mark.parametrize("shift", [(1, 0), (0, 1), (-3, 2), (7, 7)])
 def test_another_box_over_a_place_gives_no_second_sample(mode: str, shift: tuple[int, int]) -> None:
-    """A rerun with other models, or the next frame's box: the same cells, the same noise."""
+    """A rerun with other models, or the next frame's box: the same cells, the same noise.
+
+    A blur is bent to what lies around its own box: see ``test_surroundings``.
+    """
     before = textured(200, 200)
     dx, dy = shift
     first, second = (
@@ -226,7 +230,7 @@ def test_another_box_over_a_place_gives_no_second_sample(mode: str, shift: tuple
         for area in [(40, 40, 140, 140), (40 + dx, 40 + dy, 140 + dx, 140 + dy)]
     )
     # beyond the outermost cells, whose outer neighbours differ, nothing may
-    inner = np.s_[96:104, 96:104] if mode == "blur" else np.s_[48:136, 48:136]
+    inner = np.s_[48:136, 48:136]
     assert np.array_equal(first[inner], second[inner])
 
 
@@ -293,7 +297,7 @@ def test_the_bytes_are_the_same_on_every_machine() -> None:
     assert (int(inside.sum()), inside[0, 0].tolist(), inside[-1, -1].tolist()) == GOLDEN
 
 
-GOLDEN = (399474, [120, 129, 128], [151, 148, 151])
+GOLDEN = (380102, [119, 122, 130], [129, 126, 129])
 
 
 @st.composite

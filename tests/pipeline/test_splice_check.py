@@ -19,7 +19,6 @@ from pipeline.jpeg.dct import DECODED
 from pipeline.jpeg.frame import frame_of, scans_of
 from pipeline.jpeg.segments import DHT, DQT, SOS, parse_jpeg
 from pipeline.jpeg.sequential import SequentialScan
-from pipeline.noise import NoiseKey
 from pipeline.output_check import check_output, is_sampled
 from pipeline.policy import CheckPolicy
 from pipeline.redaction import RedactionBox
@@ -242,7 +241,7 @@ def mixed_with_grey(share: float, monkeypatch: pytest.MonkeyPatch) -> tuple[byte
     """An output that keeps ``share`` of the source's detail in the box, and all outside it."""
     data = source("simplejpeg-420")
 
-    def barely(planes: Any, boxes: Any, noise: NoiseKey, size: tuple[int, int]) -> None:
+    def barely(planes: Any, *_: Any) -> None:
         for plane in planes:
             x1, y1, x2, y2 = BOXES[0].area
             left, right = x1 // plane.step_x - plane.left, x2 // plane.step_x - plane.left
