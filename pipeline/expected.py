@@ -81,14 +81,13 @@ class Expected:
 def expected(
     channel: Channel,
     boxes: Sequence[RedactionBox],
-    everywhere: Sequence[RedactionBox] | None = None,
+    changed: Longs,
 ) -> Expected:
     """The channel with ``boxes`` redacted without noise.
 
     Args:
-        everywhere: all boxes of the picture, by default ``boxes``.
+        changed: :func:`changed_pixels` of all boxes of the picture.
     """
-    changed = [_changed(box, channel.size) for box in (everywhere or boxes)]
     levels = channel.samples.copy()
     owner = np.full(levels.shape, -1, np.int32)
     mixed = np.zeros(levels.shape, np.float32)
@@ -173,6 +172,11 @@ def _share(away_x: Floats, away_y: Floats, reach: int) -> Floats:
     return np.asarray(1 - away * away * (3 - 2 * away), np.float32)
 
 
+def changed_pixels(boxes: Sequence[RedactionBox], size: tuple[int, int]) -> Longs:
+    """[n, 4] (x1, y1, x2, y2): what each box may change in a picture of ``size`` pixels."""
+    return np.array([_changed(box, size) for box in boxes], np.int64).reshape(-1, 4)
+
+
 def _changed(box: RedactionBox, size: tuple[int, int]) -> IntBox:
     """All pixels of the picture that a box may change; empty for one that lies outside."""
     inside = [min(max(end, 0), length) for end, length in zip(box.area, 2 * size, strict=True)]
@@ -188,7 +192,7 @@ def _changed(box: RedactionBox, size: tuple[int, int]) -> IntBox:
 
 
 def _layer(
-    channel: Channel, box: RedactionBox, near: IntBox, changed: Sequence[IntBox]
+    channel: Channel, box: RedactionBox, near: IntBox, changed: Longs
 ) -> tuple[Floats, float | None]:
     """What one box puts over the samples ``near``, and how loud its noise is where it blurs."""
     x1, y1, x2, y2 = near

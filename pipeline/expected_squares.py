@@ -7,8 +7,8 @@ weights are a matrix.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 Places = NDArray[Any]
+Longs = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 # A box's mean side is at most so many squares, whose sides are at least so many samples.
@@ -79,15 +80,9 @@ class Bending:
     pull: Floats
 
     @classmethod
-    def of(cls, squares: Squares, changed: Sequence[IntBox], size: tuple[int, int]) -> Bending:
+    def of(cls, squares: Squares, changed: Longs, size: tuple[int, int]) -> Bending:
         """In a picture of ``size`` pixels, of which each box may change those of ``changed``."""
-        seen = _unchanged(squares, changed, size)
-        rows, columns = np.nonzero(seen)
-        to_rows, to_columns = np.nonzero(~seen)
-        away = (np.subtract.outer(to_rows, rows) * squares.sides[1]) ** 2
-        away += (np.subtract.outer(to_columns, columns) * squares.sides[0]) ** 2
-        near = np.asarray(away, np.float32) ** -2
-        return cls(seen, near / near.sum(axis=1, keepdims=True))
+        return _bending(squares, _near(squares, changed), size)
 
     def levels(self, blurred: Floats, shown: Floats) -> Floats:
         """[rows, columns] what ``blurred`` comes to where [seen] levels are ``shown``."""
@@ -102,15 +97,37 @@ class Bending:
         return np.asarray(parts[~self.seen] - self.pull @ parts[self.seen], np.float32)
 
 
-def _unchanged(squares: Squares, changed: Sequence[IntBox], size: tuple[int, int]) -> Mask:
+@lru_cache(maxsize=64)
+def _bending(squares: Squares, changed: tuple[IntBox, ...], size: tuple[int, int]) -> Bending:
+    """See :meth:`Bending.of`: the same for all channels that are sampled alike."""
+    seen = _unchanged(squares, changed, size)
+    rows, columns = np.nonzero(seen)
+    to_rows, to_columns = np.nonzero(~seen)
+    away = (np.subtract.outer(to_rows, rows) * squares.sides[1]) ** 2
+    away += (np.subtract.outer(to_columns, columns) * squares.sides[0]) ** 2
+    near = np.asarray(away, np.float32) ** -2
+    return Bending(seen, near / near.sum(axis=1, keepdims=True))
+
+
+def _near(squares: Squares, changed: Longs) -> tuple[IntBox, ...]:
+    """Those of ``changed`` that any of the squares meets."""
+    x1, y1, x2, y2 = changed.T
+    (left, right), (top, bottom) = (
+        (squares.first[axis] * squares.sides[axis], squares.last[axis] * squares.sides[axis])
+        for axis in (0, 1)
+    )
+    meeting = (x2 > left) & (x1 < right) & (y2 > top) & (y1 < bottom)
+    return tuple(tuple(one) for one in changed[meeting].tolist())
+
+
+def _unchanged(squares: Squares, changed: tuple[IntBox, ...], size: tuple[int, int]) -> Mask:
     """[rows, columns] which squares are whole and published as they were."""
     (x, y), (across, down) = (squares.edges(0), squares.edges(1)), squares.sides
     whole_x, whole_y = (x >= 0) & (x + across <= size[0]), (y >= 0) & (y + down <= size[1])
     seen = whole_y[:, None] & whole_x
-    for x1, y1, x2, y2 in changed:
-        if x2 > x[0] and x1 < x[-1] + across and y2 > y[0] and y1 < y[-1] + down:
-            meets_x, meets_y = (x < x2) & (x + across > x1), (y < y2) & (y + down > y1)
-            seen &= ~(meets_y[:, None] & meets_x)
+    for left, top, right, bottom in changed:
+        meets_x, meets_y = (x < right) & (x + across > left), (y < bottom) & (y + down > top)
+        seen &= ~(meets_y[:, None] & meets_x)
     return seen
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.decode import Pixels, full_level
 from pipeline.errors import OutputRejected
-from pipeline.expected import Channel
+from pipeline.expected import Channel, changed_pixels
 from pipeline.images import ImageInfo
 from pipeline.jpeg.areas import McuArea, apart
 from pipeline.redaction import RedactionBox, needed_area, seen_area
@@ -58,7 +58,7 @@ def check_obscured(
     full = full_level(before, info)
     size = (before.shape[1], before.shape[0])
     needed = {box: area for box in boxes if (area := _needed(box, size)) is not None}
-    codings = _codings(info, tables)
+    codings, changed = _codings(info, tables), changed_pixels(boxes, size)
     for area in apart(needed.values()):
         own = [box for box, one in needed.items() if area.meets(one)]
         left, top = UNIT * area.left, UNIT * area.top
@@ -69,7 +69,7 @@ def check_obscured(
                 was, left // step, top // step, step, step, size, shared, redacted_step=1
             )
             coding = codings[min(number, 1)]
-            kept = most_kept(channel, partial(np.subtract, now), own, max_gain, coding, boxes)
+            kept = most_kept(channel, partial(np.subtract, now), own, max_gain, coding, changed)
             if kept is not None and kept.excess > 1:
                 raise OutputRejected("not_obscured", kept.what)
 

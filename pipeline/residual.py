@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -62,11 +63,16 @@ def coding_of(steps: NDArray[np.int32]) -> Coding:
     Args:
         steps: [64] quantisation steps, the average's first.
     """
+    return _coding_of(tuple(steps.tolist()))
+
+
+@lru_cache(maxsize=256)
+def _coding_of(steps: tuple[int, ...]) -> Coding:
     smooth, rough = (
-        math.sqrt(np.mean(np.square(some, dtype=float)) / 12)
-        for some in (np.minimum(steps, FINE), steps)
+        math.sqrt(sum(step**2 for step in some) / len(some) / 12)
+        for some in ([min(step, FINE) for step in steps], steps)
     )
-    return Coding(smooth, rough, float(steps[0]) / 8 / math.sqrt(12))
+    return Coding(smooth, rough, steps[0] / 8 / math.sqrt(12))
 
 
 class Kept(NamedTuple):
@@ -92,7 +98,7 @@ def most_kept(
     boxes: Sequence[RedactionBox],
     max_gain: float,
     coding: Coding,
-    everywhere: Sequence[RedactionBox] | None = None,
+    changed: Longs,
 ) -> Kept | None:
     """The box that keeps most of its detail; None where no box has a sample in the channel.
 
@@ -105,9 +111,9 @@ def most_kept(
         boxes: in stored pixels.
         max_gain: share of its strength that detail may keep.
         coding: what coding adds.
-        everywhere: all boxes of the picture, by default ``boxes``.
+        changed: :func:`pipeline.expected.changed_pixels` of all boxes of the picture.
     """
-    aim = expected(channel, boxes, everywhere)
+    aim = expected(channel, boxes, changed)
     lost, rest = channel.samples - aim.levels, left(aim.levels)
     noises = [_noise(box, channel, aim.noise.get(number)) for number, box in enumerate(boxes)]
     loudest = max((cells for _, _, cells in noises), default=0.0)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import OutputRejected
-from pipeline.expected import Channel
+from pipeline.expected import Channel, changed_pixels
 from pipeline.jpeg.areas import apart, mcu_area
 from pipeline.jpeg.bitstream import Longs
 from pipeline.jpeg.coded_areas import AreaBlocks
@@ -92,7 +92,7 @@ def _source(
         OutputRejected: ``undecodable``, the source cannot be followed there.
     """
     found = spliced.source
-    if isinstance(found, WholePicture) or found.has(cell_mcus(found.frame, boxes)):
+    if isinstance(found, WholePicture) or found.whole or found.has(cell_mcus(found.frame, boxes)):
         return found
     (scan,) = scans_of(data, structure)
     try:
@@ -180,6 +180,7 @@ def _check_detail(
 ) -> None:
     frame = source.frame
     size = (frame.width, frame.height)
+    changed = changed_pixels(boxes, size)
     coded_areas = {box: coded_area(frame, box) for box in boxes}
     reach = {box: mcu_area(frame, a) for box, a in coded_areas.items() if a is not None}
     areas = apart(reach.values())
@@ -214,7 +215,7 @@ def _check_detail(
         )
         own = blocks.blocks(coded, area, component), blocks.blocks(uses, area, component)
         left = partial(_left, own[0], grid.steps, own[1])
-        kept = most_kept(channel, left, near[area], max_gain, coding_of(grid.steps), boxes)
+        kept = most_kept(channel, left, near[area], max_gain, coding_of(grid.steps), changed)
         if kept is not None and kept.excess > 1:
             raise OutputRejected("not_obscured", kept.what)
 

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.expected import Channel
+from pipeline.expected import Channel, changed_pixels
 from pipeline.expected_squares import Bending, Squares, averages, drawn
-from pipeline.redaction import RedactionBox, touched_area
+from pipeline.redaction import RedactionBox
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -42,13 +42,11 @@ def without_surroundings(pixels: Pixels, box: RedactionBox, colour_step: int) ->
 def _bent_to(plane: Floats, box: RedactionBox, step: int) -> Floats:
     """[h, w] what a blur of nothing comes to in ``box``, since it is bent to what lies around."""
     height, width = plane.shape
-    changed = touched_area(box, width, height)
-    if changed is None:
-        raise ValueError("the box lies outside the picture")
     size = (width, height)
+    changed = changed_pixels([box], size)
     channel = Channel(plane, 0, 0, 1, 1, size, shared=True, redacted_step=step)
-    squares = Squares.around(box, channel, changed)
-    bending = Bending.of(squares, [changed], size)
+    squares = Squares.around(box, channel, tuple(changed[0]))
+    bending = Bending.of(squares, changed, size)
     nothing = np.zeros(bending.seen.shape, np.float32)
     levels = bending.levels(nothing, averages(squares, channel, bending.seen))
     x1, y1, x2, y2 = box.area

@@ -175,6 +175,11 @@ class SequentialScan:
         )
         raise_fault(fault)
 
+    @property
+    def whole(self) -> bool:
+        """Whether all segments were followed."""
+        return len(self.numbers) == len(self.bounds)
+
     def has(self, mcus: Longs) -> bool:
         """Whether all of ``mcus`` lie in segments that were followed."""
         return bool(self._followed[mcus].all())

@@ -96,7 +96,9 @@ def splice_jpeg(
         redact_planes(planes, here[number], field, size, changed)
 
     if not structure.progressive and len(scans) == 1:
-        source = scanned or SequentialScan(data, frame, scans[0], cell_mcus(frame, boxes))
+        # without restart markers all of it is followed
+        needed = cell_mcus(frame, boxes) if scans[0].restart_interval else None
+        source = scanned or SequentialScan(data, frame, scans[0], needed)
         averages = picture_averages(frame, source)
         inner = CodedAreas(frame, areas, uses, source)
         inner.change(paint)

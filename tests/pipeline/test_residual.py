@@ -16,7 +16,7 @@ from evaluation import refusals
 from pipeline import redaction
 from pipeline.encode import RedactedImage, redact_image
 from pipeline.errors import OutputRejected
-from pipeline.expected import Channel, expected
+from pipeline.expected import Channel, changed_pixels, expected
 from pipeline.images import ImageLimits, inspect_image
 from pipeline.noise import NoiseKey
 from pipeline.output_check import check_output
@@ -210,7 +210,9 @@ def test_what_is_expected_is_what_a_redaction_without_noise_gives() -> None:
     before = textured(197, 131, 1)
     for boxes in mixed_boxes():
         aim = expected(
-            Channel(before.astype(np.float32), 0, 0, 1, 1, (197, 131), shared=True), boxes
+            Channel(before.astype(np.float32), 0, 0, 1, 1, (197, 131), shared=True),
+            boxes,
+            changed_pixels(boxes, (197, 131)),
         )
         after = redact_pixels(before, boxes, KEY)
         judged = aim.owner >= 0
@@ -232,7 +234,7 @@ def test_a_coder_s_padding_is_expected_as_it_is_redacted(mode: str, step: int) -
         channel = Channel(
             coded.astype(np.float32), 0, 0, step, step, (width, height), shared=step == 1
         )
-        aim = expected(channel, boxes)
+        aim = expected(channel, boxes, changed_pixels(boxes, (width, height)))
         assert np.abs(aim.levels - after).max() <= 1.5, area
 
 
