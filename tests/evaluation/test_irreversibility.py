@@ -83,7 +83,7 @@ def mean_colour(crowd: People) -> Observations:
         (Gaussian(0.05), 0.85),
         (Gaussian(0.05, noise=40, public=True), 0.85),
         (Gaussian(0.25), 0.6),
-        (Redacted(0.4, 6), 0.45),
+        (Redacted(0.1, 6), 0.6),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
