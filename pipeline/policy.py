@@ -55,7 +55,7 @@ class Style(_Frozen):
             the geometric mean of the box's sides. The next power of two of pixels is taken.
         feather: width of the soft edge outside the mask, as a share of the shorter box side.
         noise: standard deviation of the noise added to the blur, in grey levels of 255: twice as
-            much on the cells, once between them, half on single pixels.
+            much on the cells, once between them, a quarter on single pixels.
     """
 
     mode: Literal["blur", "pixelate", "solid"] = "blur"

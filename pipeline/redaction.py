@@ -29,8 +29,9 @@ Pixels = NDArray[Any]
 # The smallest cell: below it a tiny box would keep its very pixels.
 MIN_CELL_PX = 4
 # Standard deviations as multiples of the style's noise: of the cells, of the points between them
-# (smoothing takes most of either away), and of single pixels, which a JPEG pays for in bytes.
-CELL_NOISE, HALF_NOISE, GRAIN = 2.0, 1.0, 0.5
+# (smoothing takes most of either away), and of single pixels, which a JPEG pays for in bytes: as
+# much as a sensor has.
+CELL_NOISE, HALF_NOISE, GRAIN = 2.0, 1.0, 0.25
 # Noise that a channel has for itself: more would show as specks of colour.
 COLOUR_NOISE = 0.5
 # Beyond the last pixel of any picture.

@@ -133,7 +133,7 @@ def test_the_blur_has_the_stated_sigma() -> None:
 
 def test_grain_has_the_stated_deviation() -> None:
     grey = np.full((300, 300, 3), 128, np.uint8)
-    after = redact_pixels(grey, [box(0, 0, 300, 300, noise=6)], KEY).astype(float)
+    after = redact_pixels(grey, [box(0, 0, 300, 300, noise=12)], KEY).astype(float)
     assert (after - cv2.blur(after, (9, 9)))[10:-10, 10:-10].std() == pytest.approx(3, rel=0.1)
 
 
@@ -297,7 +297,7 @@ def test_the_bytes_are_the_same_on_every_machine() -> None:
     assert (int(inside.sum()), inside[0, 0].tolist(), inside[-1, -1].tolist()) == GOLDEN
 
 
-GOLDEN = (380102, [119, 122, 130], [129, 126, 129])
+GOLDEN = (380085, [118, 122, 129], [129, 126, 130])
 
 
 @st.composite
