@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
-from sklearn.metrics import roc_auc_score
 
+from evaluation.irreversibility.bounds import Area, roc_area
 from evaluation.irreversibility.observations import Observations
 
 Pixels = NDArray[np.uint8]
@@ -44,12 +44,12 @@ class Guess:
         return np.asarray(self.scores.argmax(axis=1) == self.truth)
 
     @property
-    def verification(self) -> float:
+    def verification(self) -> Area:
         """Area under the ROC curve of "same person or not", 0.5 by chance."""
         same = np.eye(self.scores.shape[1], dtype=bool)[self.truth]
         # scores of one probe are comparable with those of another after centring
         level = self.scores - self.scores.mean(axis=1, keepdims=True)
-        return float(roc_auc_score(same.ravel(), level.ravel()))
+        return roc_area(level[same], level[~same].reshape(len(level), -1), self.truth)
 
 
 def linear(seen: Observations, copies: str) -> Guess:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.irreversibility.attackers import COPIES, Guess, linear, nearest
-from evaluation.irreversibility.bounds import Difference, difference
+from evaluation.irreversibility.bounds import Area, Difference, difference
 from evaluation.irreversibility.identities import People
 from evaluation.irreversibility.networks import named, restored
 from evaluation.irreversibility.observations import Observations, chips_of, observe, shown
@@ -76,7 +76,7 @@ class Attack:
     copies: str
     rank1: Difference
     chance: float
-    verification: float
+    verification: Area
 
 
 class FaceStudy:

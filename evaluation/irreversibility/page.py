@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from evaluation.irreversibility.bounds import Area
 from evaluation.irreversibility.results import FaceRow, PlateRow, Results, SizeRow
 from evaluation.markdown import table
 
@@ -46,7 +47,7 @@ def _face_table(rows: Sequence[FaceRow]) -> str:
         "difference, 95 %",
         "detectable, points",
         "probes",
-        "verification (AUC)",
+        "verification (AUC), 95 %",
     ]
     lines = [head]
     for row in rows:
@@ -60,7 +61,7 @@ def _face_table(rows: Sequence[FaceRow]) -> str:
             f"{100 * rank1.low:+.1f} to {100 * rank1.high:+.1f}",
             f"{100 * rank1.detectable:.1f}",
             str(rank1.probes),
-            f"{row.verification:.2f}",
+            _verified(row.verification),
         ]
         if isinstance(row, SizeRow):
             line.insert(1, f"{row.size} px")
@@ -68,6 +69,13 @@ def _face_table(rows: Sequence[FaceRow]) -> str:
     if isinstance(rows[0], SizeRow):
         head.insert(1, "size")
     return table(lines)
+
+
+def _verified(area: Area | float) -> str:
+    """Older rows have no interval."""
+    if isinstance(area, float):
+        return f"{area:.2f}"
+    return f"{area.value:.2f}, {area.low:.2f} to {area.high:.2f}"
 
 
 def _plate_table(rows: Sequence[PlateRow]) -> str:

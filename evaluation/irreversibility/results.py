@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from evaluation.irreversibility.bounds import Difference
+from evaluation.irreversibility.bounds import Area, Difference
 from pipeline.errors import ConfigurationError
 
 EffortName = Literal["full", "little", "quick"]
@@ -50,7 +50,7 @@ class FaceRow(Row):
     copies: str
     rank1: Difference
     chance: float
-    verification: float
+    verification: Area | float
 
     @property
     def replaces(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +22,7 @@ for package in ("torch", "sklearn", "skimage", "dlib"):
 from evaluation.irreversibility import __main__ as command_line
 from evaluation.irreversibility import study, treatments
 from evaluation.irreversibility.attackers import COPIES, linear
-from evaluation.irreversibility.bounds import Difference, difference
+from evaluation.irreversibility.bounds import Difference, difference, roc_area
 from evaluation.irreversibility.embedding import FaceEmbedder
 from evaluation.irreversibility.faces import LINEAR_ONLY
 from evaluation.irreversibility.identities import Chip, People, people
@@ -336,3 +337,24 @@ def test_the_page_keeps_efforts_apart_and_tells_the_power() -> None:
     column = [cell.strip() for cell in full[2].split("|")].index("detectable, points")
     # 4 points wide: (1.96 + 0.84) standard errors of 4 / 3.92 points
     assert [cell.strip() for cell in full[4].split("|")][column] == "2.9"
+
+
+def test_areas_have_intervals_that_hold_for_people_with_many_pictures() -> None:
+    """The value is the field's; taken picture by picture, intervals would be too narrow."""
+    random = np.random.default_rng(0)
+    names = np.repeat(np.arange(30), 12)
+    within, narrow = [], []
+    for _ in range(120):
+        own = random.normal(0, 1, 30)[names]
+        same = (own + random.normal(0.5, 0.5, len(names))).astype(np.float32)
+        other = random.normal(0, 1, (len(names), 29)).astype(np.float32)
+        found = roc_area(same, other, names)
+        truth = NormalDist(0.5, (1 + 0.25 + 1) ** 0.5).cdf(0)
+        within.append(found.low <= 1 - truth <= found.high)
+        alone = roc_area(same, other, np.arange(len(names)))
+        narrow.append(alone.low <= 1 - truth <= alone.high)
+    roc_auc_score = pytest.importorskip("sklearn.metrics").roc_auc_score
+    labels = np.repeat([1, 0], [same.size, other.size])
+    assert found.value == pytest.approx(roc_auc_score(labels, np.r_[same, other.ravel()]))
+    assert np.mean(within) > 0.88
+    assert np.mean(narrow) < 0.75
