@@ -99,9 +99,7 @@ def expected(
         if near is None:
             continue
         x1, y1, x2, y2 = near
-        away_x = _away(x1, x2, channel.left, channel.step_x, area[0], area[2])
-        away_y = _away(y1, y2, channel.top, channel.step_y, area[1], area[3])
-        share = _share(away_x, away_y, reach)
+        share = _share_of_samples(channel, near, area, reach)
         under = levels[y1:y2, x1:x2]
         layer, loudest = _layer(channel, box, near, changed)
         if loudest is not None:
@@ -157,6 +155,23 @@ def _samples_of(channel: Channel, area: IntBox, reach: int) -> IntBox | None:
         min(-(-(area[3] + reach) // channel.step_y) - channel.top, height),
     )
     return found if found[0] < found[2] and found[1] < found[3] else None
+
+
+def _share_of_samples(channel: Channel, near: IntBox, area: IntBox, reach: int) -> Floats:
+    """How much a box replaces of each of the samples ``near``.
+
+    One that was made from several redacted ones may have some of them inside and some outside.
+    """
+    step_x, step_y = (channel.redacted_step or one for one in (channel.step_x, channel.step_y))
+    wide, high = channel.step_x // step_x, channel.step_y // step_y
+    x1, y1, x2, y2 = near
+    away_x = _away(x1 * wide, x2 * wide, channel.left * wide, step_x, area[0], area[2])
+    away_y = _away(y1 * high, y2 * high, channel.top * high, step_y, area[1], area[3])
+    share = _share(away_x, away_y, reach)
+    if wide == high == 1:
+        return share
+    parts = share.reshape(y2 - y1, high, x2 - x1, wide)
+    return np.asarray(parts.mean(axis=(1, 3)), np.float32)
 
 
 def _away(start: int, stop: int, offset: int, step: int, first: int, end: int) -> Floats:

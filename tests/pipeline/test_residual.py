@@ -23,7 +23,7 @@ from pipeline.output_check import check_output
 from pipeline.policy import load_policy
 from pipeline.redaction import Plane, RedactionBox, redact_pixels, redact_planes
 from serving.geometry import Box
-from tests.pipeline.pictures import DATA, box, faces, saved, textured
+from tests.pipeline.pictures import DATA, KINDS, box, faces, saved, textured
 
 POLICY = load_policy("default")
 KEY = NoiseKey(b"a secret of the operator, 32 byte", "street/1.jpg")
@@ -111,6 +111,17 @@ def test_many_boxes_hide_nothing_that_is_left_sharp() -> None:
         tiny = box(0, 0, 1, 1, strength=0.1, feather=0)
         boxes = [*shifted(face, shifts), tiny]
         assert verdict(data, redacted(data, [tiny]), boxes) == "not_obscured"
+
+
+@pytest.mark.parametrize("kind", ["png-rgb", "tiff-cmyk", "webp-lossless"])
+@pytest.mark.parametrize("area", [(41, 33, 104, 60), (40, 33, 105, 60), (95, 29, 121, 66)])
+def test_colours_beside_a_box_with_odd_borders_are_not_taken_for_its_own(
+    kind: str, area: tuple[int, int, int, int]
+) -> None:
+    """Colours are judged at half the size: of some samples a part lies outside, sharp as it was."""
+    data = KINDS[kind](132, 108)
+    one = RedactionBox(*area, POLICY.plate.style, "plate")
+    assert verdict(data, redacted(data, [one]), [one]) == ""
 
 
 @pytest.mark.parametrize(
