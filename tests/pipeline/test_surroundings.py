@@ -119,6 +119,42 @@ def test_a_blur_is_not_bent_to_what_another_box_hides(route: str, gap: int) -> N
     assert np.abs(made[0] - made[1]).max() <= (0 if route == "pixels" or not gap else 1)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [(0, 64, 57, 128), (135, 64, 200, 128), (64, 0, 128, 57), (64, 135, 128, 200)],
+    ids=["left", "right", "above", "below"],
+)
+def test_a_square_of_which_another_box_hides_one_row_is_not_seen(
+    other: tuple[int, int, int, int],
+) -> None:
+    plain = {"noise": 0, "feather": 0}
+    # cells end with the box; squares of 8 pixels lie around it
+    one, hidden = box(64, 64, 128, 128, **plain), box(*other, mode="solid", **plain)
+    before = textured(224, 224)
+    x1, y1, x2, y2 = other
+    changed = before.copy()
+    changed[y1:y2, x1:x2] = 255 * (before[y1:y2, x1:x2] < 128)
+    first, second = (redact_pixels(p, [one, hidden], KEY) for p in (before, changed))
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_square_that_the_picture_s_end_cuts_is_not_seen(axis: int) -> None:
+    """Nor is what lies behind the end of a row in memory: the next row."""
+    before = np.ascontiguousarray(np.swapaxes(textured(135, 200), 0, axis))
+    far = before.copy()
+    # the same cells of 32 pixels, other squares of 8 at the end
+    for start in (64, 96):
+        if axis == 0:
+            far[start : start + 32, 128:] = far[start : start + 32, 128:][::-1]
+        else:
+            far[128:, start : start + 32] = far[128:, start : start + 32][:, ::-1]
+    far[:, :8], far[:8] = 255 - far[:, :8], 255 - far[:8]
+    one, inside = box(64, 64, 128, 128, noise=0, feather=0), np.s_[64:128, 64:128]
+    first, second = (redact_pixels(p, [one], KEY)[inside] for p in (before, far))
+    assert np.array_equal(first, second)
+
+
 def test_the_check_knows_of_boxes_that_lie_elsewhere() -> None:
     """Squares under a box of another part of the picture are not seen by either."""
     before = textured(300, 160, 1)
@@ -142,7 +178,12 @@ def test_restart_markers_hide_nothing_of_what_is_around() -> None:
     pixels = textured(640, 480)
     style = {"strength": 0.4, "noise": 0, "feather": 0}
     # cells end with the box; the squares around it lie in other segments
-    boxes = [box(128, 128, 192, 192, **style), box(320, 256, 448, 384, **style)]
+    boxes = [
+        box(128, 128, 192, 192, **style),
+        box(320, 256, 448, 384, **style),
+        # begins in the middle of a unit: only squares of colours reach into the one before
+        box(456, 104, 520, 168, **style),
+    ]
     shown = []
     for options in ({}, {"restart_marker_blocks": 1}):
         file = io.BytesIO()
