@@ -25,8 +25,9 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Longs = NDArray[np.int64]
 
-# Standard deviations that noise alone does not reach by chance: 5 are 1 in 3 million.
-CHANCE = 5.0
+# Standard deviations that noise alone does not reach by chance: 6 are 1 in 1000 million, and a large
+# box is judged in hundreds of places.
+CHANCE = 6.0
 # Detail weaker than this (grey levels, RMS) is hardly more than rounding.
 FLAT = 1.0
 # Share of the cells' noise that shows within a cell that is drawn smooth.
