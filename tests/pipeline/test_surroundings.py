@@ -14,7 +14,13 @@ from pipeline.expected import Channel, changed_pixels, expected
 from pipeline.images import ImageLimits, inspect_image
 from pipeline.noise import NoiseKey
 from pipeline.policy import Style
-from pipeline.redaction import RedactionBox, redact_pixels, seen_area, touched_area
+from pipeline.redaction import (
+    RedactionBox,
+    changed_areas,
+    redact_pixels,
+    seen_area,
+    touched_area,
+)
 from tests.pipeline.jpegs import VARIANTS, decoded
 from tests.pipeline.pictures import Pixels, box, policy, textured
 
@@ -153,6 +159,12 @@ def test_a_square_that_the_picture_s_end_cuts_is_not_seen(axis: int) -> None:
     one, inside = box(64, 64, 128, 128, noise=0, feather=0), np.s_[64:128, 64:128]
     first, second = (redact_pixels(p, [one], KEY)[inside] for p in (before, far))
     assert np.array_equal(first, second)
+
+
+def test_soft_edges_are_not_published_as_they_were() -> None:
+    one, outside = box(64, 64, 128, 128, feather=0.07), box(-30, 10, 0, 40, feather=0.07)
+    assert changed_areas([one, outside], 130, 200).tolist() == [[60, 60, 130, 132]]
+    assert changed_pixels([one], (130, 200)).tolist() == [[60, 60, 130, 132]]
 
 
 def test_the_check_knows_of_boxes_that_lie_elsewhere() -> None:
