@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Longs = NDArray[np.int64]
 
-# Standard deviations that noise alone does not reach by chance: 6 are 1 in 1000 million, and a large
+# Standard deviations that noise alone does not reach by chance: 6 are 1 in 1000 million. A large
 # box is judged in hundreds of places.
 CHANCE = 6.0
 # Detail weaker than this (grey levels, RMS) is hardly more than rounding.
