@@ -26,8 +26,9 @@ Places = NDArray[Any]
 Longs = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-# A box's mean side is at most so many squares, whose sides are at least so many samples.
-MOST, LEAST = 16, 8
+# A box's mean side and its longer one are at most so many squares, whose sides are at least so many
+# samples.
+MOST, LONGEST, LEAST = 16, 64, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,9 @@ class Squares:
     @classmethod
     def around(cls, box: RedactionBox, channel: Channel, changed: IntBox) -> Squares:
         """Those of ``box``, which may change the pixels ``changed``."""
-        mean = math.sqrt((box.x2 - box.x1) * (box.y2 - box.y1))
+        width, height = box.x2 - box.x1, box.y2 - box.y1
         side = LEAST
-        while MOST * side < mean:
+        while MOST * side < math.sqrt(width * height) or LONGEST * side < max(width, height):
             side *= 2
         steps = [channel.redacted_step or one for one in (channel.step_x, channel.step_y)]
         across, down = (max(side, LEAST * step) for step in steps)

@@ -21,7 +21,7 @@ from pipeline.cells import BLUR, PIXELATE, SOLID, SPLINE_SIGMA, Floats, cells_in
 from pipeline.noise import NoiseField, NoiseKey, quantiles
 from pipeline.orientation import IntBox
 from pipeline.policy import Style
-from pipeline.surroundings import LEAST_SQUARE, SQUARES, square_px
+from pipeline.surroundings import LEAST_SQUARE, MOST_SQUARES, SQUARES, square_px
 from serving.geometry import Box, Label
 
 Pixels = NDArray[Any]
@@ -86,8 +86,9 @@ class RedactionBox:
     @property
     def square_px(self) -> int:
         """Least side of the squares in which the blur is bent to what lies around the box."""
-        mean_side = math.sqrt(max(self.x2 - self.x1, 0) * max(self.y2 - self.y1, 0))
-        return power_of_two(mean_side / SQUARES, LEAST_SQUARE)
+        sides = max(self.x2 - self.x1, 0), max(self.y2 - self.y1, 0)
+        least = max(math.sqrt(sides[0] * sides[1]) / SQUARES, max(sides) / MOST_SQUARES)
+        return power_of_two(least, LEAST_SQUARE)
 
     @property
     def sigma_px(self) -> float:

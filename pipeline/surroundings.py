@@ -21,8 +21,8 @@ Floats = NDArray[np.float32]
 Samples = NDArray[Any]
 Longs = NDArray[np.int64]
 
-# Squares that a box's mean side has at most.
-SQUARES = 16
+# Squares that a box's mean side has at most, and its longer one.
+SQUARES, MOST_SQUARES = 16, 64
 # Side of the smallest squares in samples: where colours are coded in blocks, averages of whole
 # blocks are at hand.
 LEAST_SQUARE = 8

@@ -242,3 +242,18 @@ def test_seen_area_is_what_a_blur_depends_on() -> None:
     near = before.copy()
     near[seen[1] : touched[1]] = 255 - near[seen[1] : touched[1]]
     assert not np.array_equal(first, redact_pixels(near, [one], KEY)[inside])
+
+
+@pytest.mark.parametrize("area", [(10, 20, 3000, 24), (40, 0, 44, 3000)])
+def test_long_thin_boxes_take_few_squares_and_are_expected_so(
+    area: tuple[int, int, int, int],
+) -> None:
+    """Every square looks at all around the box: their number has to stay small."""
+    size = (max(area[2], 120) + 20, max(area[3], 120) + 20)
+    before = textured(*size, 1)
+    one = box(*area, strength=0.4, noise=0, feather=0)
+    assert max(one.x2 - one.x1, one.y2 - one.y1) <= 64 * one.square_px
+    channel = Channel(before.astype(np.float32), 0, 0, 1, 1, size, shared=True)
+    aim = expected(channel, [one], changed_pixels([one], size))
+    after = redact_pixels(before, [one], KEY)
+    assert np.abs(aim.levels - after)[aim.owner == 0].max() <= 1.5
