@@ -242,6 +242,83 @@ def blend(
 
 
 @compiled
+def noisy_cells(
+    source: Samples,
+    averages: NDArray[np.int32],
+    place: Longs,
+    cell: int,
+    limits: Longs,
+    noise: Floats,
+    full: int,
+) -> Floats:
+    """Averages [rows, columns] of the cells in ``limits``, noise added.
+
+    Args:
+        limits: see :func:`cell_means`.
+        source, averages, place, cell, noise, full: see :func:`paint`.
+    """
+    side_x, side_y = cell // place[4], cell // place[5]
+    size = np.empty(2, np.int64)
+    size[0] = place[2] if limits[2] == cells_in(place[6], cell) else limits[2] * side_x
+    size[1] = place[3] if limits[3] == cells_in(place[7], cell) else limits[3] * side_y
+    if averages.shape[0] > 0 and side_x % 8 == 0 and side_y % 8 == 0:
+        grid = cell_means(averages, 0, 0, side_x // 8, side_y // 8, limits, size, 8)
+        grid /= np.float32(16)
+    else:
+        grid = cell_means(source, place[0], place[1], side_x, side_y, limits, size, 1)
+    if noise.shape[0] > 0:
+        for row in range(grid.shape[0]):
+            for column in range(grid.shape[1]):
+                value = grid[row, column] + noise[row, column]
+                grid[row, column] = min(max(value, np.float32(0)), np.float32(full))
+    return grid
+
+
+@compiled
+def squares_of(touched: Longs, square: int, step_x: int, step_y: int) -> Longs:
+    """The squares that a box may change, and one more on each side.
+
+    Returns:
+        [3, 2] first column and row, pixels of a square's sides, columns and rows.
+    """
+    out = np.empty((3, 2), np.int64)
+    out[1, 0], out[1, 1] = square_px(square, step_x), square_px(square, step_y)
+    for axis in range(2):
+        side = out[1, axis]
+        out[0, axis] = touched[axis] // side - 1
+        out[2, axis] = -(-touched[axis + 2] // side) + 1 - out[0, axis]
+    return out
+
+
+@compiled
+def bent(
+    grid: Floats,
+    lines: NDArray[np.float64],
+    squares: Longs,
+    source: Samples,
+    averages: NDArray[np.int32],
+    place: Longs,
+    changed: Longs,
+) -> Floats:
+    """[rows, columns] the spline through ``grid`` in the middle of squares, bent to those around.
+
+    Args:
+        lines: [2, 2] across and down: ``origin`` and ``spacing`` of :func:`spline_taps`.
+        squares: see :func:`squares_of`.
+        source, averages, place, changed: see :func:`paint`.
+    """
+    left, top = squares[0, 0], squares[0, 1]
+    across, down = squares[1, 0], squares[1, 1]
+    columns, rows = left + squares[2, 0], top + squares[2, 1]
+    node_x, node_y = across // place[4], down // place[5]
+    to_x = spline_taps(left, columns, node_x, lines[0, 0], lines[0, 1], grid.shape[1])
+    to_y = spline_taps(top, rows, node_y, lines[1, 0], lines[1, 1], grid.shape[0])
+    nodes = drawn(grid, to_x, to_y)
+    bend(nodes, left, top, across, down, source, averages, place, changed)
+    return nodes
+
+
+@compiled
 def paint(
     source: Samples,
     averages: NDArray[np.int32],
@@ -291,22 +368,10 @@ def paint(
     if mode == SOLID:
         grid = np.full((1, 1), np.float32(np.rint(full * 128 / 255)), np.float32)
     else:
-        limits, size = np.empty(4, np.int64), np.empty(2, np.int64)
+        limits = np.empty(4, np.int64)
         limits[0], limits[1] = first_x, first_y
         limits[2], limits[3] = min(-(-x2 // side_x), cells_x), min(-(-y2 // side_y), cells_y)
-        size[0] = place[2] if limits[2] == cells_x else limits[2] * side_x
-        size[1] = place[3] if limits[3] == cells_y else limits[3] * side_y
-        if averages.shape[0] > 0 and side_x % 8 == 0 and side_y % 8 == 0:
-            across, down = side_x // 8, side_y // 8
-            grid = cell_means(averages, 0, 0, across, down, limits, size, 8)
-            grid /= np.float32(16)
-        else:
-            grid = cell_means(source, left, top, side_x, side_y, limits, size, 1)
-        if noise.shape[0] > 0:
-            for row in range(grid.shape[0]):
-                for column in range(grid.shape[1]):
-                    value = grid[row, column] + noise[row, column]
-                    grid[row, column] = min(max(value, np.float32(0)), np.float32(full))
+        grid = noisy_cells(source, averages, place, cell, limits, noise, full)
     if mode == BLUR:
         # the first control point is the first cell's centre, also when there are twice as many
         origin_x, origin_y = (first_x + 0.5) * side_x, (first_y + 0.5) * side_y
@@ -317,16 +382,11 @@ def paint(
             for row in range(grid.shape[0]):
                 for column in range(grid.shape[1]):
                     grid[row, column] += between[row, column]
-        across, down = square_px(square, step_x), square_px(square, step_y)
-        node_x, node_y = across // step_x, down // step_y
-        # with one square more on each side
-        left_node, top_node = touched[0] // across - 1, touched[1] // down - 1
-        right_node, bottom_node = -(-touched[2] // across) + 1, -(-touched[3] // down) + 1
-        taps_x = spline_taps(left_node, right_node, node_x, origin_x, spacing_x, grid.shape[1])
-        taps_y = spline_taps(top_node, bottom_node, node_y, origin_y, spacing_y, grid.shape[0])
-        grid = drawn(grid, taps_x, taps_y)
-        bend(grid, left_node, top_node, across, down, source, averages, place, changed)
-        middle_x, middle_y = (left_node + 0.5) * node_x, (top_node + 0.5) * node_y
+        lines = np.array([[origin_x, spacing_x], [origin_y, spacing_y]])
+        squares = squares_of(touched, square, step_x, step_y)
+        grid = bent(grid, lines, squares, source, averages, place, changed)
+        node_x, node_y = squares[1, 0] // step_x, squares[1, 1] // step_y
+        middle_x, middle_y = (squares[0, 0] + 0.5) * node_x, (squares[0, 1] + 0.5) * node_y
         taps_x = spline_taps(x1, x2, 1, middle_x, 1.0 * node_x, grid.shape[1])
         taps_y = spline_taps(y1, y2, 1, middle_y, 1.0 * node_y, grid.shape[0])
     else:

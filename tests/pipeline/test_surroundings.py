@@ -89,7 +89,6 @@ def test_nothing_but_averages_and_what_is_around_shows(
     assert not np.array_equal(before, other)
     one = box(100 + shift[0], 100 + shift[1], 180 + shift[0], 180 + shift[1], strength=strength)
     assert one.cell_px >= 16
-    assert np.array_equal(*(redact_pixels(p, [one], KEY) == 0 for p in (before, other)))
     first, second = (redact_pixels(p, [one], KEY) for p in (before, other))
     assert np.array_equal(first, second)
 
